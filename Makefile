@@ -1,0 +1,43 @@
+# Three words to know: run, test, stop. All else is set up by them.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help install run stop test check deps bench-overhead clean
+
+help:            ## show these targets
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(STAMP)  ## create .venv and install from the committed lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+run: install      ## start the local services, run the pipeline, promote, serve, predict
+	@$(BIN)/modelyard run
+
+stop: install     ## end what `make run` started, and nothing else
+	@$(BIN)/modelyard down
+
+test: install     ## every test
+	@$(BIN)/python -m pytest -q
+
+check: install    ## ruff, import-linter, pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+deps: install     ## write into dvc.yaml the code that each stage imports
+	$(BIN)/python scripts/sync_deps.py
+
+bench-overhead: install  ## what DVC and Prefect cost over plain function calls
+	$(BIN)/python benchmarks/overhead.py
+
+clean: install    ## stop the services and remove what runs made (data, models, reports, .modelyard)
+	@$(BIN)/modelyard down
+	rm -rf data models reports .modelyard .dvc/cache .dvc/tmp

@@ -1,0 +1,42 @@
+"""Raw data to a live model: the main story."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from modelyard.runs.run import begin
+from modelyard.runs.summary import Result
+from tasks.compress import compress
+from tasks.evaluate import evaluate
+from tasks.fetch import fetch
+from tasks.ingest import ingest
+from tasks.promote import promote
+from tasks.push import push
+from tasks.register import register
+from tasks.train import train
+
+
+@flow(name="pipeline", persist_result=False, validate_parameters=False)
+def pipeline() -> Result:
+    """Turn the raw dataset into a registered challenger, and into the champion where the gate and the mode allow.
+
+    The steps from fetch to compress are stages of dvc.yaml; each is skipped when nothing that it depends on has
+    changed. The other three change the world and are idempotent by the package's digest.
+
+    Raises:
+        DataRejected: more rows break the contract than ``data.max_rejected``; the report names each.
+        TrainingFailed: a worker failed; the message names its rank.
+    """
+    run = begin(Path())
+    try:
+        raw = fetch(run)
+        dataset = ingest(raw, run)
+        trained = train(dataset, run)
+        evaluation = evaluate(trained, dataset, run)
+        package = compress(trained, evaluation, run)
+        push(run)
+        version = register(package, run)
+        promotion = promote(version, dataset, run)
+        return Result(run.snapshot.run_id, version, promotion)
+    finally:
+        run.close()

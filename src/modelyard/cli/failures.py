@@ -1,0 +1,83 @@
+"""One readable message for each error; the traceback only with ``--debug``."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelyard.errors import ModelyardError
+
+LOG = Path(".modelyard/logs/errors.log")
+
+
+def debugging() -> bool:
+    """Whether ``--debug`` was given."""
+    return "--debug" in sys.argv or "MODELYARD_DEBUG" in os.environ
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the process with a message and a status: 1 for an error, 130 for Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _print("interrupted", "Nothing half-written counts: run again, it goes on where it stopped.")
+        _end(130)
+    except ModelyardError as error:
+        if debugging():
+            raise
+        _print(error.message, error.remedy)
+        _end(1)
+    except OSError as error:
+        if debugging():
+            raise
+        _print(*_from_os(error))
+        _end(1)
+    except Exception as error:
+        if debugging():
+            raise
+        note = _log(error)
+        _print(
+            f"{type(error).__name__}: {error}",
+            f"This is a defect of Modelyard or of a library. {note}`--debug` shows the traceback.",
+        )
+        _end(1)
+
+
+def _from_os(error: OSError) -> tuple[str, str]:
+    place = error.filename or "a file"
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk ({place})", "Free some space and run again; nothing was half-written."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place}: {error.strerror}", "Give this user the right to write there."
+    return f"{place}: {error.strerror or error}", "`modelyard doctor` looks for common causes."
+
+
+def _log(error: Exception) -> str:
+    with suppress(OSError):
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        with LOG.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat()}\n")
+            file.writelines(traceback.format_exception(error))
+        LOG.chmod(0o600)
+        return f"The traceback is in {LOG}; "
+    return ""
+
+
+def _print(message: str, remedy: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(Text("error: ", style="bold red").append(message, style="default"))
+    if remedy:
+        console.print(Text("       ").append(remedy, style="cyan"))
+
+
+def _end(status: int) -> None:
+    sys.stdout.flush()
+    sys.exit(status)

@@ -1,0 +1,53 @@
+"""params.yaml, typed and frozen. An unknown key or an impossible value is refused with its path and the nearest valid one."""
+
+from modelyard.params.data import (
+    DataParams,
+    DataSchema,
+    Dialect,
+    Expectation,
+    Field,
+    FieldConstraints,
+    Quality,
+    Split,
+)
+from modelyard.params.load import load, parse, with_overrides
+from modelyard.params.model import (
+    Budgets,
+    CompressParams,
+    EarlyStopping,
+    EvaluateParams,
+    Loss,
+    ModelParams,
+    Optimizer,
+    Params,
+    PromoteParams,
+    RegistryParams,
+    Schedule,
+    TrainParams,
+)
+
+__all__ = [
+    "Budgets",
+    "CompressParams",
+    "DataParams",
+    "DataSchema",
+    "Dialect",
+    "EarlyStopping",
+    "EvaluateParams",
+    "Expectation",
+    "Field",
+    "FieldConstraints",
+    "Loss",
+    "ModelParams",
+    "Optimizer",
+    "Params",
+    "PromoteParams",
+    "Quality",
+    "RegistryParams",
+    "Schedule",
+    "Split",
+    "TrainParams",
+    "load",
+    "parse",
+    "with_overrides",
+]

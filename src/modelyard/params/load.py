@@ -1,0 +1,154 @@
+"""Reading params.yaml, applying ``--set`` overrides, and turning pydantic's errors into ones that name the remedy."""
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from modelyard.errors import ParamsError
+from modelyard.params.model import Params
+
+FILE = "params.yaml"
+
+
+def load(root: Path = Path()) -> Params:
+    """Read ``root/params.yaml``.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or holds an unknown key or an impossible value.
+    """
+    path = root / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParamsError(
+            f"there is no {FILE} in {root.resolve()}",
+            "Run modelyard in the project's folder, or copy a recipe there.",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{FILE} is not UTF-8 text: {error}", "Save it as UTF-8.") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParamsError(
+            f"{FILE} is not valid YAML: {error}", "Mend the line that it names."
+        ) from None
+    return parse(tree)
+
+
+def parse(tree: Any) -> Params:
+    """Check a parsed params.yaml.
+
+    Raises:
+        ParamsError: with one line for each offending key: its path, its value and the nearest valid one.
+    """
+    if not isinstance(tree, dict):
+        raise ParamsError(
+            f"{FILE} holds {type(tree).__name__}, not a mapping of sections", "Start from a recipe."
+        )
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise ParamsError(
+            "\n".join(lines), f"Correct {FILE} (or the value given with --set)."
+        ) from None
+
+
+def with_overrides(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Return ``tree`` with each ``key.path=value`` of ``overrides`` applied; values are read as YAML.
+
+    Raises:
+        ParamsError: an override has no ``=``, or its path leads through something that is not a mapping or list.
+    """
+    result = yaml.safe_load(yaml.safe_dump(tree))
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals or not path:
+            raise ParamsError(
+                f"--set {override!r} is not KEY=VALUE", "For example: --set train.optimizer.lr=0.01"
+            )
+        _assign(result, path.split("."), yaml.safe_load(value) if value else None, override)
+    return result
+
+
+def _assign(node: Any, keys: list[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+            index: Any = int(key)
+        elif isinstance(node, dict):
+            index = key
+        else:
+            place = ".".join(keys[:depth]) or FILE
+            raise ParamsError(
+                f"--set {override!r}: {place} has no part {key!r}", "Name a key of params.yaml."
+            )
+        if last:
+            node[index] = value
+        elif isinstance(node, dict):
+            node = node.setdefault(index, {})
+        else:
+            node = node[index]
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One line for one pydantic error: path, problem, value, nearest valid value."""
+    location = [
+        part for part in item["loc"] if not str(part).startswith(("function-", "constrained-"))
+    ]
+    path = ".".join(str(part) for part in location) or FILE
+    context, value, kind = item.get("ctx") or {}, item.get("input"), item["type"]
+    if kind == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{path}: unknown key; {hint}"
+    if kind == "missing":
+        return f"{path}: is required and missing"
+    if kind == "literal_error":
+        valid = [
+            part.strip(" '") for part in str(context["expected"]).replace(" or ", ",").split(",")
+        ]
+        near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.0)
+        return f"{path}: {value!r} is not one of {', '.join(valid)}; nearest: {near[0] if near else valid[0]}"
+    bounds = {
+        "greater_than_equal": "ge",
+        "greater_than": "gt",
+        "less_than_equal": "le",
+        "less_than": "lt",
+    }
+    if kind in bounds:
+        sign = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}[
+            bounds[kind]
+        ]
+        bound = context[bounds[kind]]
+        return f"{path}: {value!r} is out of range; nearest: {sign} {bound:g}"
+    if kind == "value_error":
+        return f"{path}: {context['error']}"
+    shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
+    return f"{path}: {shown}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _keys_at(location: list[Any]) -> list[str]:
+    """The keys that the section at ``location`` declares, as written in YAML."""
+    section: Any = Params
+    for part in location:
+        if isinstance(part, int):
+            continue
+        for name, info in section.model_fields.items():
+            if part in (name, info.alias):
+                section = _section_of(info.annotation) or section
+                break
+    return [info.alias or name for name, info in section.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section type inside an annotation such as ``tuple[Field, ...]`` or ``EarlyStopping | None``."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next(filter(None, map(_section_of, typing.get_args(annotation))), None)

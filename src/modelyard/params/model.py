@@ -1,0 +1,148 @@
+"""The sections after ``data``: model, train, evaluate, compress, registry, promote; and the whole."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field as Key
+from pydantic import model_validator
+
+from modelyard.params.base import Section
+from modelyard.params.data import DataParams
+
+Positive = Annotated[float, Key(gt=0)]
+NonNegative = Annotated[float, Key(ge=0)]
+Count = Annotated[int, Key(ge=1)]
+Seed = Annotated[int, Key(ge=0, lt=2**32)]
+Fraction = Annotated[float, Key(ge=0, lt=1)]
+
+
+class ModelParams(Section):
+    """Which network: a name of the zoo, or ``package.module:function`` called with ``args``."""
+
+    factory: Annotated[str, Key(pattern=r"^(mlp|cnn|resnet|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+    args: dict[str, Any] = {}
+    init: Literal["default", "xavier", "kaiming"] = "default"
+
+
+class Loss(Section):
+    """What is minimized."""
+
+    name: Literal["cross_entropy", "focal"] = "cross_entropy"
+    label_smoothing: Fraction = 0.0
+    gamma: NonNegative = 2.0
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class Optimizer(Section):
+    """How weights follow the gradient; ``momentum`` is SGD's, ``betas`` are Adam's and AdamW's."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    momentum: Fraction = 0.9
+    betas: Annotated[tuple[Fraction, Fraction], Key(strict=False)] = (0.9, 0.999)
+    clip_norm: Positive | None = None
+
+
+class Schedule(Section):
+    """The learning rate over the steps, after ``warmup`` (a share of all steps) of linear rise."""
+
+    name: Literal["constant", "cosine", "step", "one_cycle"] = "constant"
+    warmup: Fraction = 0.0
+    step_epochs: Count = 10
+    gamma: Annotated[float, Key(gt=0, le=1)] = 0.1
+
+
+class EarlyStopping(Section):
+    """End when the validation metric has not improved by ``min_delta`` for ``patience`` epochs; the best weights count."""
+
+    metric: Literal["loss", "accuracy"] = "loss"
+    patience: Count = 3
+    min_delta: NonNegative = 0.0
+
+
+class TrainParams(Section):
+    """How the network is trained; ``batch_size`` is that of all workers together."""
+
+    workers: Annotated[int, Key(ge=1, le=64)] = 2
+    epochs: Count = 10
+    batch_size: Count = 64
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    early_stopping: EarlyStopping | None = None
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _batch_feeds_every_worker(self) -> Self:
+        if self.batch_size % self.workers:
+            lower = max(self.workers, self.batch_size - self.batch_size % self.workers)
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of workers {self.workers}; nearest: {lower}"
+            )
+        return self
+
+
+class EvaluateParams(Section):
+    """Bootstrap intervals: number of resamples and confidence level."""
+
+    bootstrap: Annotated[int, Key(ge=100, le=100_000)] = 1000
+    confidence: Annotated[float, Key(gt=0.5, lt=1)] = 0.95
+    seed: Seed = 0
+
+
+class CompressParams(Section):
+    """The candidates, and how much paired validation accuracy the chosen one may lose."""
+
+    candidates: Annotated[
+        tuple[Literal["fp32", "fp16", "int8"], ...], Key(strict=False, min_length=1)
+    ] = (
+        "fp32",
+        "fp16",
+        "int8",
+    )
+    max_drop: Annotated[float, Key(ge=0, le=1)] = 0.01
+    objective: Literal["latency", "size"] = "latency"
+    calibration_rows: Annotated[int, Key(ge=8)] = 256
+    golden_rows: Annotated[int, Key(ge=1, le=256)] = 8
+
+    @model_validator(mode="after")
+    def _fp32_is_the_way_back(self) -> Self:
+        if "fp32" not in self.candidates:
+            raise ValueError(
+                "candidates must name fp32: it ships when nothing smaller is within max_drop"
+            )
+        return self
+
+
+class RegistryParams(Section):
+    """The registered model's name in MLflow, which is also its name in the server."""
+
+    name: Annotated[str, Key(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class Budgets(Section):
+    """Absolute bounds that every version must keep: accuracy's lower interval end, one-row latency (p50), file size."""
+
+    min_accuracy: Annotated[float, Key(ge=0, le=1)] | None = None
+    max_latency_ms: Positive | None = None
+    max_size_mb: Positive | None = None
+
+
+class PromoteParams(Section):
+    """The gate; ``margin`` is the largest loss of accuracy against the champion that the interval may admit."""
+
+    mode: Literal["auto", "manual"] = "auto"
+    margin: Fraction = 0.02
+    budgets: Budgets = Budgets()
+
+
+class Params(Section):
+    """The whole of params.yaml; each section is there, so that DVC can name what a stage depends on."""
+
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    compress: CompressParams
+    registry: RegistryParams
+    promote: PromoteParams

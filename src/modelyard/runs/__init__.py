@@ -1,0 +1,1 @@
+"""A run: its snapshot of the code, its stages through DVC, its worktree when it is isolated."""

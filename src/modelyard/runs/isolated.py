@@ -1,0 +1,164 @@
+"""Isolated runs: a git worktree of the snapshot, a shared DVC cache, a process and a params.yaml of its own.
+
+The user's index, branch, params.yaml and untracked files are not touched; the result is committed to ``runs/ID``.
+"""
+
+import configparser
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from modelyard.artifacts import write_atomic, write_json
+from modelyard.errors import WorkspaceError
+from modelyard.params import parse, with_overrides
+from modelyard.runs import snapshot
+from modelyard.runs.git import git
+from modelyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def run_isolated(
+    root: Path, overrides: list[str], recipe: Path | None, arguments: list[str]
+) -> tuple[str, int]:
+    """Run the pipeline of the working tree as it is now, in a worktree; return the run's id and its exit status.
+
+    Args:
+        root: The project's folder.
+        overrides: ``key.path=value`` pairs, applied to the worktree's params.yaml alone.
+        recipe: A params file that takes the place of params.yaml.
+        arguments: Further words for ``modelyard run`` in the worktree.
+
+    Raises:
+        ParamsError: the params with overrides are not possible; nothing was started.
+        WorkspaceError: the worktree cannot be made.
+    """
+    import yaml
+
+    root, settings = root.resolve(), Settings()
+    source = recipe or root / "params.yaml"
+    if not source.is_file():
+        raise WorkspaceError(f"there is no params file {source}", "Name a file of recipes/.")
+    tree = with_overrides(yaml.safe_load(source.read_text(encoding="utf-8")), overrides)
+    parse(tree)
+    sweep(root, settings)
+    run_id = snapshot.new_run_id()
+    base = snapshot.take(root, run_id)
+    worktree = _add_worktree(root, settings, base)
+    try:
+        _write_params(worktree, source, overrides)
+        _share_dvc(root, worktree, settings)
+        status = _run(worktree, settings, run_id, arguments)
+        if status == 0:
+            taken = git(worktree, "rev-parse", f"{snapshot.REFS}/{run_id}")
+            commit_tree = git(worktree, "rev-parse", f"{taken}^{{tree}}")
+            snapshot.commit_result(worktree, snapshot.Snapshot(run_id, taken, commit_tree))
+    finally:
+        _remove(root, worktree)
+    return run_id, status
+
+
+def sweep(root: Path, settings: Settings) -> list[str]:
+    """Remove the worktrees of runs whose process is gone; return their ids."""
+    folder = settings.state_dir.resolve() / "worktrees"
+    swept = []
+    for owner in sorted(folder.glob("*.json")):
+        record = json.loads(owner.read_text(encoding="utf-8"))
+        if not _alive(record["pid"], record["create_time"]):
+            _remove(root, folder / owner.stem)
+            swept.append(owner.stem)
+    if swept:
+        log.info("removed the worktrees of runs that were killed: %s", ", ".join(swept))
+    return swept
+
+
+def _add_worktree(root: Path, settings: Settings, base: snapshot.Snapshot) -> Path:
+    worktree = settings.state_dir.resolve() / "worktrees" / base.run_id
+    process = psutil.Process()
+    owner = {"pid": process.pid, "create_time": process.create_time()}
+    write_json(worktree.with_suffix(".json"), owner)
+    git(root, "worktree", "add", "--detach", "--quiet", str(worktree), base.commit)
+    return worktree
+
+
+def _write_params(worktree: Path, source: Path, overrides: list[str]) -> None:
+    """Write the worktree's params.yaml, comments kept."""
+    from io import StringIO
+
+    import yaml
+    from ruamel.yaml import YAML
+
+    text = source.read_text(encoding="utf-8")
+    if overrides:
+        editor = YAML()
+        document = editor.load(text)
+        for override in overrides:
+            path, _, value = override.partition("=")
+            *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+            node = document
+            for key in parents:
+                node = node[key] if not isinstance(node, dict) else node.setdefault(key, {})
+            node[last] = yaml.safe_load(value) if value else None
+        stream = StringIO()
+        editor.dump(document, stream)
+        text = stream.getvalue()
+    write_atomic(worktree / "params.yaml", text.encode())
+
+
+def _share_dvc(root: Path, worktree: Path, settings: Settings) -> None:
+    """Give the worktree the clone's DVC cache and remotes; secrets of config.local come along, mode 0600."""
+    config = configparser.ConfigParser()
+    local = root / ".dvc" / "config.local"
+    shared = configparser.ConfigParser()
+    shared.read([root / ".dvc" / "config"], encoding="utf-8")
+    config.read([local], encoding="utf-8")
+    if not config.has_section("cache"):
+        config.add_section("cache")
+    if not config.has_option("cache", "dir"):
+        config.set("cache", "dir", str(root / ".dvc" / "cache"))
+    for section in shared.sections():
+        url = shared.get(section, "url", fallback="")
+        if section.startswith("'remote") and url and "://" not in url and not Path(url).is_absolute():
+            if not config.has_section(section):
+                config.add_section(section)
+            config.set(section, "url", str((root / ".dvc" / url).resolve()))
+    from io import StringIO
+
+    stream = StringIO()
+    config.write(stream)
+    write_atomic(worktree / ".dvc" / "config.local", stream.getvalue().encode(), mode=0o600)
+
+
+def _run(worktree: Path, settings: Settings, run_id: str, arguments: list[str]) -> int:
+    code = [str(worktree / "src"), str(worktree)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*code, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "MODELYARD_STATE_DIR": str(settings.state_dir.resolve()),
+        "MODELYARD_RUN_ID": run_id,
+    }
+    command = [sys.executable, "-m", "modelyard.cli", "run", *arguments]
+    with subprocess.Popen(command, cwd=worktree, env=environment) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return process.wait()
+
+
+def _remove(root: Path, worktree: Path) -> None:
+    shutil.rmtree(worktree, ignore_errors=True)
+    git(root, "worktree", "prune")
+    worktree.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _alive(pid: int, create_time: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - create_time) < 1
+    except psutil.Error:
+        return False

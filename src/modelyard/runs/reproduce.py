@@ -1,0 +1,150 @@
+"""Stages through DVC in this process: DVC decides whether a stage must run and records it; our function does the work.
+
+``dvc repro`` starts a shell for each stage. Here DVC's one call that does so is replaced, while a stage is under way,
+by a call of the stage's function, which saves a process and its imports a stage. DVC is pinned, and a contract test
+compares both ways. Everything else (hashing, cache, locks, dvc.lock) is DVC's own.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelyard import stages
+from modelyard.errors import ModelyardError, WorkspaceError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+Outcome = Literal["executed", "restored", "unchanged"]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """How a stage ended: its function ran, its result came from the cache, or nothing had changed."""
+
+    name: str
+    outcome: Outcome
+    seconds: float
+
+
+class Pipeline:
+    """The stages of dvc.yaml in ``root``, run one by one; remembers the code that the run began with."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._repo = open_repo(root)
+        self._code = {name: self._code_state(name) for name in stages.STAGES}
+
+    def run(self, name: str, execution: stages.Execution) -> StageRun:
+        """Bring the outputs of a stage up to date and record it in dvc.lock.
+
+        Raises:
+            WorkspaceError: code of the stage changed since the run began (it would not be what the snapshot names),
+                or DVC cannot work (no space, a lock held by a run that hangs).
+            ModelyardError: what the stage refuses.
+        """
+        if self._code_state(name) != self._code[name]:
+            raise WorkspaceError(
+                f"stage {name}: its code changed since the run began, so its snapshot would not name what ran",
+                "Run again; unchanged stages are not repeated.",
+            )
+        started, executed = perf_counter(), []
+        with _quiet(), _dispatch(self.root, execution, executed), explained(name):
+            reproduced = self._repo.reproduce(targets=[name], single_item=True)
+        outcome: Outcome = "executed" if executed else "restored" if reproduced else "unchanged"
+        return StageRun(name, outcome, perf_counter() - started)
+
+    def restore(self) -> None:
+        """Bring the outputs that dvc.lock names from the cache into a fresh worktree, as far as they are there."""
+        with _quiet(), explained("checkout"):
+            self._repo.checkout(force=True, allow_missing=True)
+
+    def push(self) -> int:
+        """Copy the outputs of the stages to the configured remote; return the number of files sent.
+
+        Raises:
+            ModelyardError: the remote is away or refuses.
+        """
+        with _quiet(), explained("push"):
+            return self._repo.push()
+
+    def close(self) -> None:
+        """Release DVC's databases."""
+        self._repo.close()
+
+    def _code_state(self, name: str) -> dict[str, tuple[int, int]]:
+        states = {}
+        for path in stages.dependencies(name, self.root):
+            if path.suffix in {".py", ".j2", ".lock"} and (self.root / path).exists():
+                status = (self.root / path).stat()
+                states[str(path)] = (status.st_size, status.st_mtime_ns)
+        return states
+
+
+def open_repo(root: Path) -> "Repo":
+    """Open the DVC repository in ``root``; commands wait for another's lock instead of failing after 3 s.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        return Repo(str(root), _wait_for_lock=True)
+    except NotDvcRepoError:
+        raise WorkspaceError(
+            f"{root.resolve()} has no .dvc folder", "Clone the project whole, or run `dvc init`."
+        ) from None
+
+
+@contextmanager
+def _dispatch(root: Path, execution: stages.Execution, executed: list[str]) -> Iterator[None]:
+    """While inside, DVC runs a stage's function in this process instead of its command in a shell."""
+    import dvc.stage.run as module
+
+    def call(stage: Any, dry: bool = False, run_env: Any = None) -> None:
+        assert not dry
+        assert not run_env
+        assert stage.cmd == f"modelyard stage {stage.name}", stage.cmd
+        executed.append(stage.name)
+        stages.execute(stage.name, root, execution)
+
+    original, module.cmd_run = module.cmd_run, call
+    try:
+        yield
+    finally:
+        module.cmd_run = original
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Let our own errors through DVC's wrapping as they were raised; name the cause of DVC's."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, ModelyardError | OSError):
+            cause = cause.__cause__
+        if isinstance(cause, ModelyardError | OSError) or not isinstance(cause, DvcException):
+            raise cause from None
+        raise WorkspaceError(f"{doing}: {cause}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence DVC's own progress and log lines: the run shows its own."""
+    logger = logging.getLogger("dvc")
+    level, disabled = logger.level, logging.root.manager.disable
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logging.disable(disabled)

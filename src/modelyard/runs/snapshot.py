@@ -1,0 +1,68 @@
+"""The run snapshot: the working tree as it is, as a commit, without touching the user's index, branch or files.
+
+Uncommitted and untracked files are in it (ignored ones are not), so that each proof names exact code.
+"""
+
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelyard.runs.git import git, top_level
+
+REFS = "refs/modelyard/runs"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A commit under ``refs/modelyard/runs/ID`` and its tree."""
+
+    run_id: str
+    commit: str
+    tree: str
+
+
+def new_run_id() -> str:
+    """A run's name: UTC time to the second and four random hex digits; sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def take(root: Path, run_id: str) -> Snapshot:
+    """Write the working tree of ``root`` as a commit on top of HEAD, kept under ``refs/modelyard/runs/ID``.
+
+    Raises:
+        WorkspaceError: ``root`` is not in a git repository with a commit.
+    """
+    top_level(root)
+    tree = write_tree(root)
+    commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", f"run {run_id}")
+    git(root, "update-ref", f"{REFS}/{run_id}", commit)
+    return Snapshot(run_id, commit, tree)
+
+
+def write_tree(root: Path) -> str:
+    """The id of a tree object that holds every file of the working tree that git does not ignore."""
+    with tempfile.TemporaryDirectory(prefix="modelyard-index-") as folder:
+        index = Path(folder) / "index"
+        current = Path(git(root, "rev-parse", "--path-format=absolute", "--git-path", "index"))
+        if current.exists():
+            shutil.copyfile(current, index)
+        git(root, "add", "--all", index=index)
+        return git(root, "write-tree", index=index)
+
+
+def commit_result(root: Path, snapshot: Snapshot) -> str:
+    """Commit the tree of an ended isolated run on top of its snapshot, as branch ``runs/ID``; return the commit."""
+    commit = git(
+        root,
+        "commit-tree",
+        write_tree(root),
+        "-p",
+        snapshot.commit,
+        "-m",
+        f"result of run {snapshot.run_id}",
+    )
+    git(root, "update-ref", f"refs/heads/runs/{snapshot.run_id}", commit)
+    return commit

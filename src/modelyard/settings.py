@@ -1,0 +1,79 @@
+"""The environment, typed: where state lies and where the servers answer. Read when asked for, never on import.
+
+A run in a worktree is pointed to the main clone's state by ``MODELYARD_STATE_DIR``.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+STATE_DIR = ".modelyard"
+
+
+class Settings(BaseSettings):
+    """Every environment variable that Modelyard reads."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MODELYARD_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    state_dir: Path = Path(STATE_DIR)
+    """Services' state, keys, logs, checkpoints, measurements."""
+    trusted_keys: Path | None = None
+    """Folder of PEM public keys whose signatures are accepted; by default ``state_dir/keys/trusted``."""
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    serving_url: str | None = None
+    run_id: str | None = None
+    """Set for the process of an isolated run."""
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    serving_port: int = 8080
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the signing key (mode 0700)."""
+        return self.state_dir / "keys"
+
+    @property
+    def trusted(self) -> Path:
+        """Folder of the public keys that are trusted."""
+        return self.trusted_keys or self.keys / "trusted"
+
+    @property
+    def measurements(self) -> Path:
+        """Latencies by file digest and machine."""
+        return self.state_dir / "measurements"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training checkpoints by stage key."""
+        return self.state_dir / "checkpoints"
+
+    @property
+    def serving(self) -> Path:
+        """The folder between follower and server: packages, ``live`` pointers, acknowledgements."""
+        return self.state_dir / "serving"
+
+    @property
+    def services_file(self) -> Path:
+        """What ``modelyard up`` started: name -> pid, address."""
+        return self.state_dir / "services.json"
+
+    def address(self, service: str) -> str | None:
+        """The address of ``prefect`` (with /api), ``mlflow`` or ``serving``: the environment's, else the local service's."""
+        given = {
+            "prefect": self.prefect_api_url,
+            "mlflow": self.mlflow_tracking_uri,
+            "serving": self.serving_url,
+        }
+        if url := given[service]:
+            return url.rstrip("/")
+        try:
+            services = json.loads(self.services_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        url = services.get(service, {}).get("url")
+        return f"{url}/api" if url and service == "prefect" else url

@@ -1,0 +1,1 @@
+"""One step of the pipeline a file, each a Prefect task."""

@@ -1,0 +1,20 @@
+"""Bring the source into data/raw, pinned by its sha256."""
+
+from prefect import task
+
+from modelyard.artifacts import Layout, RawData
+from modelyard.runs.run import Run
+from tasks.stage import TASK, run_stage
+
+
+@task(name="fetch", **TASK)
+def fetch(run: Run) -> RawData:
+    """Run stage fetch.
+
+    Raises:
+        SourceError: the source is missing, empty, or not the file that ``data.sha256`` names.
+    """
+    data = run.params.data
+    run_stage("fetch", run, lambda: f"{data.source.rpartition('/')[2]}, {data.license}")
+    path = next(path for path in Layout(run.root).raw.iterdir() if path.is_file())
+    return RawData(path, data.sha256)

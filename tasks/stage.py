@@ -1,0 +1,30 @@
+"""Run a stage of dvc.yaml from a task, and tell what it found."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from prefect.cache_policies import NO_CACHE
+
+from modelyard.runs.progress import report
+from modelyard.runs.run import Run
+from modelyard.stages import Execution
+
+TASK = {"cache_policy": NO_CACHE, "persist_result": False}
+"""Options of every task: DVC alone decides what is done again."""
+
+
+def run_stage(
+    name: str, run: Run, found: Callable[[], str], execution: Execution | None = None
+) -> None:
+    """Bring the outputs of a stage up to date; ``found`` tells in a few words what is in them.
+
+    Raises:
+        ModelyardError: what the stage refuses.
+    """
+    report(name, "started")
+    try:
+        done = run.pipeline.run(name, replace(execution or Execution(run.settings), settings=run.settings))
+    except BaseException:
+        report(name, "failed")
+        raise
+    report(name, done.outcome, done.seconds, found())
