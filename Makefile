@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install run stop test check deps bench-overhead clean
+.PHONY: help install run stop test check deps reference bench-overhead clean
 
 help:            ## show these targets
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,9 @@ check: install    ## ruff, import-linter, pyright
 
 deps: install     ## write into dvc.yaml the code that each stage imports
 	$(BIN)/python scripts/sync_deps.py
+
+reference: install ## write docs/reference from the code
+	$(BIN)/python scripts/reference.py
 
 bench-overhead: install  ## what DVC and Prefect cost over plain function calls
 	$(BIN)/python benchmarks/overhead.py

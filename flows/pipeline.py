@@ -36,7 +36,7 @@ def pipeline() -> Result:
         package = compress(trained, evaluation, run)
         push(run)
         version = register(package, run)
-        promotion = promote(version, dataset, run)
+        promotion = promote(version, run)
         return Result(run.snapshot.run_id, version, promotion)
     finally:
         run.close()

@@ -1,7 +1,7 @@
 """Write into dvc.yaml the code that each stage really imports; `--check` only compares.
 
 The closure of a stage is every file of the project reached by imports from the module of its function (late imports
-too), the templates where they are rendered, stages.py itself, the lock file, and `custom/` where users' code is called.
+too), the templates that they name, stages.py itself, the lock file, and `custom/` where users' code is called.
 """
 
 import sys
@@ -25,8 +25,7 @@ def closure(stage: str, graph: grimp.ImportGraph) -> list[str]:
     modules |= set().union(*(graph.find_upstream_modules(name) for name in ("modelyard.params",)))
     modules |= {parent for name in modules for parent in _parents(name)}
     files = {_file(name) for name in modules if name.startswith("modelyard")}
-    if "modelyard.templates" in modules:
-        files |= {str(path.relative_to(ROOT)) for path in ROOT.glob("src/modelyard/templates/*.j2")}
+    files |= _templates(files)
     return sorted(files | set(ALWAYS) | ({"custom"} if stage in USER_CODE else set()))
 
 
@@ -56,6 +55,21 @@ def main() -> int:
             editor.dump(document, file)
         print("dvc.yaml written")
     return 1 if differs and "--check" in sys.argv else 0
+
+
+def _templates(files: set[str]) -> set[str]:
+    """The templates whose names these files hold, and those that the templates extend."""
+    found: set[str] = set()
+    while True:
+        texts = [(ROOT / name).read_text(encoding="utf-8") for name in files | found]
+        named = {
+            str(path.relative_to(ROOT))
+            for path in ROOT.glob("src/modelyard/templates/*.j2")
+            if any(f'"{path.name}"' in text for text in texts)
+        }
+        if named <= found:
+            return found
+        found |= named
 
 
 def _parents(module: str) -> list[str]:

@@ -33,14 +33,14 @@ class Settings(BaseSettings):
     serving_port: int = 8080
 
     @property
-    def keys(self) -> Path:
+    def key_folder(self) -> Path:
         """Folder of the signing key (mode 0700)."""
         return self.state_dir / "keys"
 
     @property
     def trusted(self) -> Path:
         """Folder of the public keys that are trusted."""
-        return self.trusted_keys or self.keys / "trusted"
+        return self.trusted_keys or self.key_folder / "trusted"
 
     @property
     def measurements(self) -> Path:

@@ -17,7 +17,7 @@ from modelyard.params import Params, load
 from modelyard.settings import Settings
 
 if TYPE_CHECKING:
-    from modelyard.training.train import EpochRecord, Stream
+    from modelyard.training.context import EpochRecord, Stream
 
 STAGES: dict[str, str] = {
     "fetch": "modelyard.data.fetch:fetch",
@@ -33,7 +33,7 @@ class Execution:
     """What a stage may use beside its declared inputs; none of it reaches its outputs."""
 
     settings: Settings
-    stream: "Stream | None" = None
+    open_stream: "Callable[[str], Stream | None] | None" = None
     on_epoch: "Callable[[EpochRecord], None] | None" = None
 
 
@@ -100,10 +100,11 @@ def _call(name: str, layout: Layout, params: Params, execution: Execution) -> An
         case "fetch" | "ingest":
             return run(layout, params.data)
         case "train":
-            from modelyard.training.train import TrainContext
+            from modelyard.training.context import TrainContext
 
             key = stage_key("train", layout.root, params)
-            context = TrainContext(settings.checkpoints / key, execution.stream, execution.on_epoch)
+            stream = execution.open_stream(key) if execution.open_stream else None
+            context = TrainContext(settings.checkpoints / key, stream, execution.on_epoch)
             return run(layout, params.model, params.train, context)
         case "evaluate":
             return run(layout, params.evaluate)

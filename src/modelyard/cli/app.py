@@ -39,7 +39,7 @@ def main() -> None:
         root = _project()
         os.chdir(root)
         sys.path[:0] = [path for path in (str(root / "src"), str(root)) if path not in sys.path]
-        app(standalone_mode=False) if failures.debugging() else app()
+        sys.exit(app(prog_name="modelyard", standalone_mode=False))
 
 
 def _project() -> Path:

@@ -22,9 +22,15 @@ def debugging() -> bool:
 @contextmanager
 def explained() -> Iterator[None]:
     """End the process with a message and a status: 1 for an error, 130 for Ctrl-C."""
+    from typer import Abort, rich_utils
+    from typer._click.exceptions import ClickException  # typer carries its own click
+
     try:
         yield
-    except KeyboardInterrupt:
+    except ClickException as error:
+        rich_utils.rich_format_error(error)
+        _end(error.exit_code)
+    except (KeyboardInterrupt, Abort):
         _print("interrupted", "Nothing half-written counts: run again, it goes on where it stopped.")
         _end(130)
     except ModelyardError as error:

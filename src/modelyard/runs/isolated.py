@@ -24,16 +24,13 @@ from modelyard.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def run_isolated(
-    root: Path, overrides: list[str], recipe: Path | None, arguments: list[str]
-) -> tuple[str, int]:
+def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple[str, int]:
     """Run the pipeline of the working tree as it is now, in a worktree; return the run's id and its exit status.
 
     Args:
         root: The project's folder.
         overrides: ``key.path=value`` pairs, applied to the worktree's params.yaml alone.
         recipe: A params file that takes the place of params.yaml.
-        arguments: Further words for ``modelyard run`` in the worktree.
 
     Raises:
         ParamsError: the params with overrides are not possible; nothing was started.
@@ -54,7 +51,7 @@ def run_isolated(
     try:
         _write_params(worktree, source, overrides)
         _share_dvc(root, worktree, settings)
-        status = _run(worktree, settings, run_id, arguments)
+        status = _run(worktree, settings, run_id)
         if status == 0:
             taken = git(worktree, "rev-parse", f"{snapshot.REFS}/{run_id}")
             commit_tree = git(worktree, "rev-parse", f"{taken}^{{tree}}")
@@ -135,7 +132,7 @@ def _share_dvc(root: Path, worktree: Path, settings: Settings) -> None:
     write_atomic(worktree / ".dvc" / "config.local", stream.getvalue().encode(), mode=0o600)
 
 
-def _run(worktree: Path, settings: Settings, run_id: str, arguments: list[str]) -> int:
+def _run(worktree: Path, settings: Settings, run_id: str) -> int:
     code = [str(worktree / "src"), str(worktree)]
     environment = {
         **os.environ,
@@ -143,7 +140,7 @@ def _run(worktree: Path, settings: Settings, run_id: str, arguments: list[str]) 
         "MODELYARD_STATE_DIR": str(settings.state_dir.resolve()),
         "MODELYARD_RUN_ID": run_id,
     }
-    command = [sys.executable, "-m", "modelyard.cli", "run", *arguments]
+    command = [sys.executable, "-m", "modelyard.cli", "run", "--no-up"]
     with subprocess.Popen(command, cwd=worktree, env=environment) as process:
         try:
             return process.wait()

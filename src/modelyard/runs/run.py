@@ -2,27 +2,29 @@
 
 import fcntl
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from modelyard.errors import WorkspaceError
-from modelyard.params import Params, load
-from modelyard.runs import snapshot
+from modelyard.params import load
 from modelyard.runs.reproduce import Pipeline
+from modelyard.runs.snapshot import Snapshot, new_run_id, take
 from modelyard.settings import Settings
 
 
-@dataclass(frozen=True)
 class Run:
-    """What every task of a run is given."""
+    """What every task of a run is given: its folder, environment, params, snapshot and stages.
 
-    root: Path
-    settings: Settings
-    params: Params
-    snapshot: snapshot.Snapshot
-    pipeline: Pipeline
-    _lock: IO[str] = field(repr=False)
+    Not a data class: Prefect walks through those when they are a task's argument.
+    """
+
+    def __init__(self, root: Path, snapshot: Snapshot, settings: Settings, lock: IO[str]) -> None:
+        self.root = root
+        self.settings = settings
+        self.snapshot = snapshot
+        self.params = load(root)
+        self.pipeline = Pipeline(root)
+        self._lock = lock
 
     def close(self) -> None:
         """Release what the run holds."""
@@ -38,11 +40,10 @@ def begin(root: Path) -> Run:
         WorkspaceError: no git repository, or another run works in this folder.
     """
     root, settings = root.resolve(), Settings()
-    params = load(root)
+    load(root)
     lock = _hold(root)
     try:
-        taken = snapshot.take(root, settings.run_id or snapshot.new_run_id())
-        run = Run(root, settings, params, taken, Pipeline(root), lock)
+        run = Run(root, take(root, settings.run_id or new_run_id()), settings, lock)
         if settings.run_id:
             run.pipeline.restore()
         return run

@@ -1,0 +1,24 @@
+"""`modelyard run --isolated`, `--recipe`, `--set`: the same run, in a worktree of its own."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+
+def run_isolated_command(overrides: list[str], recipe: Path | None, no_up: bool) -> int:
+    """Run in a worktree and say where the result is; return the exit status."""
+    from modelyard.runs.isolated import run_isolated
+    from modelyard.settings import Settings
+
+    if not no_up:
+        from modelyard.cli.services import shown
+        from modelyard.services import start, wait
+
+        wait(start(Settings(), Path(), on_event=shown).values(), on_event=shown)
+    console = Console(soft_wrap=True)
+    run_id, status = run_isolated(Path(), overrides, recipe)
+    if status == 0:
+        console.print(f"result: branch [bold]runs/{run_id}[/bold] (params.yaml, dvc.lock, metrics/)")
+    else:
+        console.print(f"run {run_id} failed; its code is kept as refs/modelyard/runs/{run_id}")
+    return status

@@ -1,0 +1,66 @@
+"""`modelyard run`: services, pipeline, table, addresses, and a request that works when pasted."""
+
+import os
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.table import Table
+
+from modelyard.cli.show import Display
+from modelyard.errors import ServiceUnavailable
+from modelyard.params import load
+from modelyard.runs.progress import listen
+from modelyard.settings import Settings
+
+
+def run_pipeline(start_services: bool) -> None:
+    """Run the flow in this folder and show what it made.
+
+    Raises:
+        ModelyardError: params.yaml is not possible, a service does not start, or a step refuses.
+    """
+    started = perf_counter()
+    console, settings = Console(soft_wrap=True), Settings()
+    load()
+    with Display(console) as display, listen(display.show):
+        if start_services and not settings.run_id:
+            from modelyard.services import start, wait
+            from modelyard.cli.services import shown
+
+            services = start(settings, Path(), on_event=shown)
+            wait([services["prefect"]], on_event=shown)
+        _point_to_prefect(settings)
+        from flows.pipeline import pipeline
+
+        result = pipeline()
+    _end(console, settings, result, perf_counter() - started)
+
+
+def _point_to_prefect(settings: Settings) -> None:
+    """Tell Prefect its server and to keep its log lines off the terminal; before it is imported."""
+    address = settings.address("prefect")
+    if not address:
+        raise ServiceUnavailable(
+            "no Prefect server is known: PREFECT_API_URL is not set and no local one is up",
+            "`modelyard up` starts one; `dvc repro` runs the stages without.",
+        )
+    os.environ["PREFECT_API_URL"] = address
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+
+
+def _end(console: Console, settings: Settings, result, seconds: float) -> None:  # noqa: ANN001
+    from modelyard.runs import summary
+
+    table = Table(show_header=False, box=None, padding=(0, 2), title_justify="left")
+    for label, value in summary.rows(Path(), settings.measurements, result):
+        table.add_row(f"[dim]{label}[/dim]", value)
+    console.print()
+    console.print(table)
+    if settings.run_id:
+        return
+    from modelyard.cli.predict import show_first_answer
+
+    show_first_answer(console, settings, load().registry.name)
+    console.print(f"\n[dim]{seconds:.1f} s in all[/dim]")

@@ -1,0 +1,1 @@
+"""From a trained network to the package: export, candidates of lower precision, the choice."""

@@ -1,0 +1,88 @@
+"""The trained network as an ONNX graph: features in, probabilities out."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from modelyard.compression.onnx_file import stripped
+from modelyard.errors import ModelyardError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import nn
+
+OPSET = 20
+INPUT = "features"
+OUTPUT = "probabilities"
+EXAMPLE_ROWS = 2
+"""Not 1: the exporter takes a size of 1 for a constant."""
+
+_NOISY = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
+
+
+def export(module: "nn.Module", input_shape: tuple[int, int, int]) -> "ModelProto":
+    """Export a classifier, by ``torch.export`` and then ``torch.onnx``, which folds and fuses.
+
+    Args:
+        module: Maps float32 [N, C, H, W] to logits [N, K]; in evaluation mode.
+        input_shape: (C, H, W).
+
+    Returns:
+        A model with input ``features`` float32 [batch, C, H, W] and output ``probabilities``
+        float32 [batch, K], free of metadata (see ``onnx_file.stripped``).
+
+    Raises:
+        ModelyardError: the network does something that cannot be exported, such as control flow
+            over data.
+    """
+    import torch
+
+    example = torch.zeros(EXAMPLE_ROWS, *input_shape)
+    batch = {0: torch.export.Dim("batch")}
+    with _quiet():
+        try:
+            program = torch.export.export(
+                _with_softmax(module), (example,), dynamic_shapes=(batch,), strict=False
+            )
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelyardError(
+                f"{type(module).__name__} cannot be exported to ONNX: {reason[0]}",
+                "Use operators that torch.onnx supports, any number of rows, and no control flow"
+                " over values; --debug shows the exporter's whole report.",
+            ) from error
+    assert exported is not None
+    return stripped(exported.model_proto)
+
+
+def _with_softmax(module: "nn.Module") -> "nn.Module":
+    from torch import nn
+
+    return nn.Sequential(module, nn.Softmax(dim=1)).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporters' remarks on optional packages and on their own deprecations."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,80 @@
+"""Which columns of a packed table belong to which field: by position, or by name."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from modelyard.errors import SourceError
+from modelyard.params import DataParams
+
+
+def num_columns(params: DataParams) -> int:
+    """How many columns the schema's fields span together."""
+    return sum(field.num_columns for field in params.schema_.fields)
+
+
+def columns_by_position(params: DataParams) -> dict[str, list[int]]:
+    """The positions of each field's columns, the fields following each other as in the schema."""
+    positions: dict[str, list[int]] = {}
+    start = 0
+    for field in params.schema_.fields:
+        positions[field.name] = list(range(start, start + field.num_columns))
+        start += field.num_columns
+    return positions
+
+
+def columns_by_name(path: Path, names: list[str], params: DataParams) -> dict[str, list[int]]:
+    """The positions of each field's columns in a table with the column ``names``.
+
+    The image takes those left over.
+
+    Raises:
+        SourceError: a field has no column or two, or the columns left for the image are not one a
+            pixel.
+    """
+    clean = [name.strip() for name in names]
+    if clean and all(_is_number(name) for name in clean):
+        raise SourceError(
+            f"{path.name}: the first row holds numbers ({', '.join(clean[:3])}, ...), not names",
+            "It looks like there is no header: set data.dialect.header: false",
+        )
+    positions: dict[str, list[int]] = {}
+    for field in params.schema_.fields:
+        if field.type == "image":
+            continue
+        places = [index for index, name in enumerate(clean) if name == field.name]
+        if len(places) != 1:
+            raise _not_one(path, field.name, clean, len(places))
+        positions[field.name] = places
+    taken = {place for places in positions.values() for place in places}
+    image = params.image
+    rest = [index for index in range(len(clean)) if index not in taken]
+    if len(rest) != image.num_columns:
+        raise SourceError(
+            f"{path.name}: {len(rest)} columns are left for the image {image.name!r}, which needs "
+            f"{image.height} x {image.width} x {image.channels} = {image.num_columns}",
+            "Declare the other columns as fields, or correct the image's size.",
+        )
+    return positions | {image.name: rest}
+
+
+def _not_one(path: Path, field: str, names: list[str], found: int) -> SourceError:
+    if found:
+        return SourceError(
+            f"{path.name}: {found} columns are called {field!r}", "Rename all but one."
+        )
+    near = get_close_matches(field, names, n=1, cutoff=0.5)
+    return SourceError(
+        f"{path.name}: there is no column {field!r}; its columns: "
+        f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}",
+        f"Did you mean {near[0]!r}? Correct data.schema.fields."
+        if near
+        else "Correct data.schema.fields, or data.dialect.delimiter.",
+    )
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Measuring a classifier: metrics with intervals, paired comparison, latency, the report."""

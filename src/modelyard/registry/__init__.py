@@ -1,0 +1,1 @@
+"""MLflow as the registry: runs recorded, packages registered, judged, promoted and verified."""

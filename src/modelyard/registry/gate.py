@@ -1,0 +1,234 @@
+"""The gate: is this version good enough to be wished for?
+
+It compares what would serve with what serves, on the same untouched test rows and through the very
+files: a paired comparison, by its interval, plus budgets for accuracy, latency and size. The first
+champion has nothing to be compared with and needs only the budgets.
+"""
+
+import contextlib
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modelyard.artifacts import Dataset, Layout, ModelVersion
+from modelyard.errors import GateRefused, PackageError
+from modelyard.mlflow_api import MlflowApi, RegisteredVersion
+from modelyard.package import PackageReader, ensure_key, verify_manifest, verify_package
+from modelyard.params import Budgets, PromoteParams
+from modelyard.registry import tags as names
+from modelyard.registry.mlmodel import PACKAGE
+from modelyard.registry.verdict import Verdict, check_verdict
+
+CONFIDENCE = 0.95
+_BATCH = 256
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A version and its verified package folder."""
+
+    version: ModelVersion
+    package: Path
+
+
+def judge(
+    challenger: Contender,
+    champion: Contender | None,
+    dataset: Dataset,
+    params: PromoteParams,
+    measurements: Path,
+) -> Verdict:
+    """Compare two packages on the test rows of a dataset, and the challenger with the budgets.
+
+    Args:
+        challenger: What asks to be promoted.
+        champion: What is wanted now, or None when this is the first.
+        dataset: Its test split is used.
+        params: Margin and budgets.
+        measurements: Folder of known latencies; a missing one is measured.
+
+    Raises:
+        PackageError: a package cannot be read.
+    """
+    from modelyard.data.columns import read_split
+    from modelyard.evaluation.comparison import compare_paired
+    from modelyard.evaluation.intervals import wilson
+
+    rows = read_split(dataset, "test")
+    truth = np.asarray(dataset.labels, dtype=object)[rows.targets]
+    reader = PackageReader.open(challenger.package)
+    right = _correct(reader, rows.features, truth)
+    accuracy = wilson(int(right.sum()), len(right), CONFIDENCE)
+    latency_ms, size_mb = _latency_ms(reader.model, measurements), _size_mb(reader.model)
+    failures = _over_budget(params.budgets, accuracy.low, latency_ms, size_mb)
+    comparison = None
+    if champion is not None:
+        former = PackageReader.open(champion.package)
+        if former.schema != reader.schema:
+            failures.append(
+                f"version {champion.version.version} takes other inputs or gives other outputs"
+            )
+        else:
+            old = _correct(former, rows.features, truth)
+            comparison = compare_paired(right, old, params.margin, CONFIDENCE)
+            if not comparison.acceptable:
+                failures.append(
+                    f"against version {champion.version.version}: {comparison.verdict}"
+                    f" (difference {comparison.difference:+.4f},"
+                    f" interval {comparison.low:+.4f} to {comparison.high:+.4f},"
+                    f" margin {params.margin:g})"
+                )
+    return Verdict(
+        name=challenger.version.name,
+        version=challenger.version.version,
+        digest=challenger.version.digest,
+        champion_version=champion.version.version if champion else None,
+        champion_digest=champion.version.digest if champion else None,
+        dataset_digest=dataset.digest,
+        rows=len(right),
+        accuracy=accuracy.value,
+        accuracy_low=accuracy.low,
+        difference=comparison.difference if comparison else None,
+        difference_low=comparison.low if comparison else None,
+        difference_high=comparison.high if comparison else None,
+        latency_ms=latency_ms,
+        size_mb=size_mb,
+        margin=params.margin,
+        passed=not failures,
+        reason="; ".join(failures) or (comparison.verdict if comparison else "within the budgets"),
+    )
+
+
+def gate(
+    version: ModelVersion,
+    layout: Layout,
+    params: PromoteParams,
+    api: MlflowApi,
+    keys: Path,
+    trusted: Path,
+    measurements: Path,
+) -> Verdict:
+    """Judge a registered version, store the signed verdict as its tags, and name it ``challenger``.
+
+    What is champion or live already keeps the verdict that it came with. The alias is set only
+    where the verdict passed, and taken back where it no longer does.
+
+    Args:
+        version: What asks to be promoted.
+        layout: Its dataset gives the test rows; its package is used where it is this version's.
+        params: Margin and budgets.
+        api: The MLflow server.
+        keys: Folder of the signing key.
+        trusted: Folder of the public keys that are trusted.
+        measurements: Folder of known latencies.
+
+    Raises:
+        GateRefused: MLflow has no such version.
+        PackageError: a package in the registry is altered or signed by nobody that is trusted.
+        ServiceUnavailable: MLflow is away.
+    """
+    name, number = version.name, version.version
+    registered = api.get_version(name, number)
+    if registered is None:
+        raise GateRefused(f"MLflow has no version {number} of {name}", "Register it first.")
+    if {names.CHAMPION, names.LIVE} & set(registered.aliases):
+        with contextlib.suppress(GateRefused):
+            return check_verdict(registered.tags, name, number, version.digest, trusted)
+    with tempfile.TemporaryDirectory(prefix="modelyard-gate-") as temporary:
+        challenger = Contender(version, _fetch(api, version, layout, Path(temporary), trusted))
+        champion = None
+        if (other := incumbent(api, name, beside=number)) is not None:
+            theirs = ModelVersion(name, other.version, other.tags[names.DIGEST], other.run_id)
+            champion = Contender(theirs, _fetch(api, theirs, layout, Path(temporary), trusted))
+        verdict = judge(challenger, champion, Dataset.read(layout.dataset), params, measurements)
+    if registered.tags.get(names.VERDICT) != verdict.to_json():
+        for key, value in verdict.signed_tags(ensure_key(keys, trusted)).items():
+            api.set_version_tag(name, number, key, value)
+    _log.info("version %d of %s: %s", number, name, verdict.reason)
+    if verdict.passed and names.CHAMPION not in registered.aliases:
+        api.set_alias(name, names.CHALLENGER, number)
+    elif not verdict.passed and names.CHALLENGER in registered.aliases:
+        api.delete_alias(name, names.CHALLENGER)
+    return verdict
+
+
+def incumbent(api: MlflowApi, name: str, beside: int) -> RegisteredVersion | None:
+    """What version ``beside`` is compared with, or None for the first champion.
+
+    That is the champion, or what is live where that wish was refused or is ``beside`` itself.
+    """
+    champion = api.get_version_by_alias(name, names.CHAMPION)
+    if champion and champion.version != beside and names.REFUSED not in champion.tags:
+        return champion
+    live = api.get_version_by_alias(name, names.LIVE)
+    return live if live and live.version != beside else None
+
+
+def _fetch(
+    api: MlflowApi, version: ModelVersion, layout: Layout, temporary: Path, trusted: Path
+) -> Path:
+    """The version's package: the local one where it is the same, else the registry's, verified."""
+    with contextlib.suppress(PackageError):
+        if verify_manifest(layout.package) == version.digest:
+            return layout.package
+    folder = temporary / str(version.version)
+    api.download_version(version.name, version.version, folder, PACKAGE)
+    if (found := verify_package(folder, trusted)) != version.digest:
+        raise PackageError(
+            f"version {version.version} of {version.name} says that its files have digest"
+            f" {version.digest[:12]}, but they have {found[:12]}",
+            "Register the model again.",
+        )
+    return folder
+
+
+def _correct(
+    reader: PackageReader, features: dict[str, np.ndarray], truth: np.ndarray
+) -> np.ndarray:
+    """Which rows the shipped file gets right: bool [N] for ``truth`` [N] of label texts."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(reader.model), options, providers=["CPUExecutionProvider"]
+    )
+    labels = np.asarray(reader.labels, dtype=object)
+    inputs = {spec.name: features[spec.name] for spec in reader.schema.inputs}
+    output = reader.schema.outputs[0].name
+    parts = []
+    for start in range(0, len(truth), _BATCH):
+        feed = {key: column[start : start + _BATCH] for key, column in inputs.items()}
+        parts.append(np.asarray(session.run([output], feed)[0]).argmax(axis=1))
+    return labels[np.concatenate(parts)] == truth
+
+
+def _latency_ms(model: Path, measurements: Path) -> float:
+    from modelyard.evaluation.latency import measure_latency
+
+    return measure_latency({"model": model}, measurements)["model"].p50_ms
+
+
+def _size_mb(model: Path) -> float:
+    return model.stat().st_size / 1e6
+
+
+def _over_budget(
+    budgets: Budgets, accuracy_low: float, latency_ms: float, size_mb: float
+) -> list[str]:
+    failures = []
+    if budgets.min_accuracy is not None and accuracy_low < budgets.min_accuracy:
+        failures.append(
+            f"accuracy could be as low as {accuracy_low:.4f}, under {budgets.min_accuracy:g}"
+        )
+    if budgets.max_latency_ms is not None and latency_ms > budgets.max_latency_ms:
+        failures.append(f"a row takes {latency_ms:.3f} ms, over {budgets.max_latency_ms:g}")
+    if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
+        failures.append(f"the file has {size_mb:.3f} MB, over {budgets.max_size_mb:g}")
+    return failures

@@ -1,0 +1,94 @@
+"""Promotion as a wish: ``champion`` is moved here; the follower makes it so, or says why not."""
+
+import time
+from pathlib import Path
+
+from modelyard.errors import GateRefused, ServiceUnavailable
+from modelyard.mlflow_api import MlflowApi, RegisteredVersion
+from modelyard.registry import tags as names
+from modelyard.registry.verdict import Verdict, check_verdict
+
+_POLL_SECONDS = 0.2
+
+
+def promote(api: MlflowApi, name: str, version: int, trusted: Path) -> None:
+    """Point ``champion`` to a version that passed its gate, or that has been live before.
+
+    The gate must have compared it with the champion of now: between gate and promotion another
+    version may have become champion.
+
+    Args:
+        api: The MLflow server.
+        name: Of the registered model.
+        version: Its number.
+        trusted: Folder of PEM public keys whose signatures count.
+
+    Raises:
+        GateRefused: there is no such version, no passed verdict of it, or an outdated one.
+        ServiceUnavailable: MLflow is away.
+    """
+    wanted = api.get_version(name, version)
+    if wanted is None:
+        raise GateRefused(
+            f"MLflow has no version {version} of {name}", "See its versions in the MLflow UI."
+        )
+    if names.CHAMPION in wanted.aliases and names.REFUSED not in wanted.tags:
+        return
+    if names.WAS_LIVE not in wanted.tags:
+        digest = wanted.tags.get(names.DIGEST, "")
+        verdict = check_verdict(wanted.tags, name, version, digest, trusted)
+        _check_current(api, wanted, verdict)
+    if names.REFUSED in wanted.tags:
+        # A new wish is a new try; the old reason must not be taken for its answer.
+        api.delete_version_tag(name, version, names.REFUSED)
+    api.set_alias(name, names.CHAMPION, version)
+    if names.CHALLENGER in wanted.aliases:
+        api.delete_alias(name, names.CHALLENGER)
+
+
+def wait_live(api: MlflowApi, name: str, version: int, timeout: float) -> None:
+    """Wait until the follower has made a version live.
+
+    Args:
+        api: The MLflow server.
+        name: Of the registered model.
+        version: Its number.
+        timeout: Seconds to wait.
+
+    Raises:
+        GateRefused: the follower or a server refused it; the message is the reason.
+        ServiceUnavailable: nothing happened within ``timeout``, or MLflow is away.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        found = api.get_version(name, version)
+        if found is None:
+            raise GateRefused(f"version {version} of {name} is gone", "Register it again.")
+        if names.LIVE in found.aliases:
+            return
+        if reason := found.tags.get(names.REFUSED):
+            raise GateRefused(
+                f"version {version} of {name} was refused: {reason}",
+                "What was live before serves on.",
+            )
+        if time.monotonic() >= end:
+            raise ServiceUnavailable(
+                f"version {version} of {name} is champion but was not live after {timeout:g} s",
+                "See whether follower and server run: `modelyard status`.",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _check_current(api: MlflowApi, wanted: RegisteredVersion, verdict: Verdict) -> None:
+    champion = api.get_version_by_alias(wanted.name, names.CHAMPION)
+    if champion is None or champion.version == wanted.version:
+        return
+    if names.REFUSED in champion.tags or verdict.champion_version == champion.version:
+        return
+    compared = verdict.champion_version
+    former = "no champion" if compared is None else f"version {compared}"
+    raise GateRefused(
+        f"version {wanted.version} of {wanted.name} was compared with {former},"
+        f" but the champion is version {champion.version} now",
+        "Let the gate judge it again: `modelyard run` does.",
+    )

@@ -1,0 +1,76 @@
+"""From a registered version to the live one: gate, wish, wait; what `promote` does in a flow or by hand."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from modelyard.artifacts import Layout, ModelVersion
+from modelyard.errors import GateRefused
+from modelyard.params import Params
+from modelyard.runs.publish import connect
+from modelyard.runs.summary import Promotion
+from modelyard.settings import Settings
+
+if TYPE_CHECKING:
+    from modelyard.registry.verdict import Verdict
+
+TIMEOUT = 30.0
+"""Seconds to wait for the follower's answer."""
+
+
+def judge(root: Path, settings: Settings, params: Params, version: ModelVersion) -> "Verdict":
+    """Compare a registered version with the champion on this folder's test split; the verdict is signed and stored.
+
+    Raises:
+        ServiceUnavailable: MLflow is away.
+    """
+    from modelyard.registry.gate import gate
+
+    layout = Layout(root)
+    with connect(settings) as api:
+        keys, trusted = settings.key_folder, settings.trusted
+        return gate(version, layout, params.promote, api, keys, trusted, settings.measurements)
+
+
+def advance(root: Path, settings: Settings, params: Params, version: ModelVersion) -> Promotion:
+    """Judge a registered version; where the gate passes and the mode is auto, make it champion and wait.
+
+    A version that is live already is left alone. A refusal is an outcome, not an error: the champion serves on.
+
+    Raises:
+        ServiceUnavailable: MLflow is away.
+    """
+    started = perf_counter()
+    with connect(settings) as api:
+        found = api.get_version(version.name, version.version)
+    aliases = found.aliases if found else ()
+    if {"champion", "live"} <= set(aliases):
+        return Promotion("unchanged", aliases=aliases)
+    verdict = judge(root, settings, params, version)
+    if not verdict.passed:
+        return Promotion("refused", verdict.reason, aliases)
+    if params.promote.mode == "manual":
+        reason = f"passed its gate; `modelyard promote {version.version}` makes it champion"
+        return Promotion("manual", reason, (*aliases, "challenger"))
+    try:
+        aliases = wish(settings, version.name, version.version)
+    except GateRefused as refusal:
+        return Promotion("refused", refusal.message, aliases)
+    return Promotion("live", "", aliases, perf_counter() - started)
+
+
+def wish(settings: Settings, name: str, version: int) -> tuple[str, ...]:
+    """Move alias champion to a version that passed its gate, wait until it is live, return its aliases.
+
+    Raises:
+        GateRefused: it has no passed verdict, or the follower refused it; the message is the reason.
+        ServiceUnavailable: MLflow is away, or no follower made it live in time.
+    """
+    from modelyard.registry.promote import promote, wait_live
+
+    with connect(settings) as api:
+        promote(api, name, version, settings.trusted)
+        wait_live(api, name, version, timeout=TIMEOUT)
+        found = api.get_version(name, version)
+        return found.aliases if found else ()
+

@@ -1,0 +1,102 @@
+"""From the process file to what is to run: ports, then addresses, then commands."""
+
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.errors import WorkspaceError
+from modelyard.services import ports, specs
+from modelyard.services.records import Entry
+from modelyard.services.specs import ServiceSpec
+from modelyard.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A service as it would be started now, with its environment and working directory."""
+
+    entry: Entry
+    env: dict[str, str]
+    folder: Path
+
+
+def plan(
+    settings: Settings,
+    root: Path,
+    all_specs: Mapping[str, ServiceSpec],
+    running: Mapping[str, Entry],
+    last_ports: Mapping[str, int],
+) -> dict[str, Plan]:
+    """Plan every service that is not external, whether it runs or not.
+
+    Args:
+        settings: Preferred ports, the state folder, addresses of external services.
+        root: The project.
+        all_specs: The process file.
+        running: The recorded services that live; they keep their ports.
+        last_ports: Ports of former starts, preferred to the settings', so that addresses last.
+    """
+    state = settings.state_dir.absolute()
+    chosen = _choose_ports(settings, all_specs, running, last_ports)
+    urls = {name: f"http://{ports.HOST}:{port}" for name, port in chosen.items()}
+    for name, spec in all_specs.items():
+        if given := external(settings, spec):
+            urls[name] = given
+    plans: dict[str, Plan] = {}
+    for name, spec in all_specs.items():
+        if external(settings, spec):
+            continue
+        values = urls | {
+            "python": sys.executable,
+            "root": str(root.absolute()),
+            "state": str(state),
+            "folder": str(state / name),
+            "trusted": str(settings.trusted.absolute()),
+            "port": str(chosen.get(name, "")),
+        }
+        url = urls.get(name)
+        entry = Entry(
+            token=secrets.token_hex(16),
+            command=tuple(specs.fill(part, values, f"{name}.command") for part in spec.command),
+            log=state / "logs" / f"{name}.log",
+            port=chosen.get(name),
+            url=url,
+            health=f"{url}{spec.health}" if url and spec.health else None,
+        )
+        env = {key: specs.fill(text, values, f"{name}.env.{key}") for key, text in spec.env.items()}
+        plans[name] = Plan(entry, env, state / name)
+    return plans
+
+
+def external(settings: Settings, spec: ServiceSpec) -> str | None:
+    """The address that the environment gives for a service, without Prefect's /api, or None.
+
+    Raises:
+        WorkspaceError: It is not an http address.
+    """
+    given: str | None = getattr(settings, spec.external) if spec.external else None
+    if not given:
+        return None
+    if not given.startswith(("http://", "https://")):
+        raise WorkspaceError(
+            f"The environment sets {spec.external} to {given!r}, which is no server's address.",
+            "Set it to an http:// or https:// address, or unset it to use the local service.",
+        )
+    return given.rstrip("/").removesuffix("/api")
+
+
+def _choose_ports(
+    settings: Settings,
+    all_specs: Mapping[str, ServiceSpec],
+    running: Mapping[str, Entry],
+    last_ports: Mapping[str, int],
+) -> dict[str, int]:
+    chosen = {name: entry.port for name, entry in running.items() if entry.port}
+    for name, spec in all_specs.items():
+        if spec.port and name not in chosen and not external(settings, spec):
+            preferred: int = getattr(settings, spec.port)
+            wanted = [last_ports[name], preferred] if name in last_ports else [preferred]
+            chosen[name] = ports.choose(wanted, chosen.values())
+    return chosen

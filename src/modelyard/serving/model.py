@@ -1,0 +1,124 @@
+"""One version of a model in memory: verified, warmed, and asked its golden requests first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+
+from modelyard.errors import PackageError
+from modelyard.package import PackageReader, verify_manifest
+from modelyard.serving.failures import RequestError
+from modelyard.serving.rows import parse_rows
+from modelyard.serving.tensors import Tensor
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded version; ``run`` may be called from any thread."""
+
+    name: str
+    version: int
+    digest: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    labels: tuple[str, ...]
+    session: ort.InferenceSession
+
+    def run(self, inputs: Arrays) -> list[np.ndarray]:
+        """The outputs, in the order of ``outputs``, for a batch of validated inputs."""
+        names = [tensor.name for tensor in self.outputs]
+        return cast("list[np.ndarray]", self.session.run(names, inputs))
+
+
+def load(folder: Path, name: str, version: int, digest: str) -> Model:
+    """Load a package.
+
+    Every file is hashed and compared with the manifest and the manifest with ``digest``; then the
+    model answers its input example and each golden request.
+
+    Raises:
+        PackageError: the package is altered or is not the one named, does not load, or answers
+            other than recorded.
+    """
+    if (found := verify_manifest(folder)) != digest:
+        raise PackageError(f"the package has digest {found[:12]}, the pointer names {digest[:12]}")
+    package = PackageReader.open(folder)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(
+            str(package.model), options, providers=["CPUExecutionProvider"]
+        )
+        schema = package.schema
+        inputs = tuple(Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.inputs)
+        outputs = tuple(Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.outputs)
+    except (
+        Exception
+    ) as error:  # onnxruntime raises bare classes of its own for a file it cannot read
+        raise PackageError(f"model.onnx does not load: {_first_line(error)}") from error
+    _check_interface(session, inputs, outputs)
+    model = Model(name, version, digest, inputs, outputs, package.labels, session)
+    _answer(model, package.input_example.get("rows"), "the input example")
+    for number, request in enumerate(package.golden.requests):
+        place = f"golden request {number}"
+        answers = _answer(model, list(request.rows), place)
+        _compare(np.asarray(request.probabilities), answers, package.golden.atol, place)
+    return model
+
+
+def _check_interface(
+    session: ort.InferenceSession, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> None:
+    for kind, nodes, tensors in (
+        ("input", session.get_inputs(), inputs),
+        ("output", session.get_outputs(), outputs),
+    ):
+        found = {node.name: node.type for node in nodes}
+        declared = {tensor.name: tensor.onnx_type for tensor in tensors}
+        missing = kind == "output" and declared.items() <= found.items()
+        if found != declared and not missing:
+            raise PackageError(f"model.onnx has {kind}s {found}, schema.json declares {declared}")
+
+
+def _answer(model: Model, rows: Any, place: str) -> np.ndarray:
+    try:
+        inputs = parse_rows({"rows": rows}, model.inputs)
+    except RequestError as error:
+        raise PackageError(f"{place} is not possible: {error.message}") from None
+    try:
+        answers = model.run(inputs)[0]
+    except Exception as error:  # see load
+        raise PackageError(f"the model fails at {place}: {_first_line(error)}") from error
+    if answers.ndim != 2 or answers.shape != (len(rows), len(model.labels)):
+        raise PackageError(
+            f"{place} gives shape {list(answers.shape)}; "
+            f"{len(rows)} rows and {len(model.labels)} labels need {[len(rows), len(model.labels)]}"
+        )
+    if not np.isfinite(answers).all():
+        raise PackageError(f"{place} gives a probability that is not a number")
+    return answers
+
+
+def _compare(expected: np.ndarray, found: np.ndarray, atol: float, place: str) -> None:
+    """Compare probabilities [rows, classes]; the class may differ where the two best are near."""
+    if expected.shape != found.shape:
+        raise PackageError(f"{place} records shape {list(expected.shape)}")
+    if (worst := float(np.abs(expected - found).max(initial=0))) > atol:
+        raise PackageError(f"{place} is answered {worst:.3g} off, {atol:g} is allowed")
+    if expected.shape[1] < 2:
+        return
+    best = np.sort(expected, axis=1)
+    clear = best[:, -1] - best[:, -2] > 2 * atol
+    if (expected.argmax(axis=1) != found.argmax(axis=1))[clear].any():
+        raise PackageError(f"{place} is answered with another class")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

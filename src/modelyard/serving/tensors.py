@@ -1,0 +1,182 @@
+"""JSON lists to arrays: fast where they are right, and where they are not, naming the place.
+
+``array.array`` takes Python numbers of the right kind and range and nothing else, at a few
+nanoseconds each, without a guess at a common type: numpy's guess would turn one long string among a
+million numbers into terabytes.
+"""
+
+import math
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelyard.serving.failures import RequestError
+
+MAX_ROWS = 1024
+
+# numpy's name -> name in the Open Inference Protocol, type code of array.array, type in an ONNX
+# file
+_TYPES = {
+    "uint8": ("UINT8", "B", "tensor(uint8)"),
+    "uint16": ("UINT16", "H", "tensor(uint16)"),
+    "uint32": ("UINT32", "I", "tensor(uint32)"),
+    "uint64": ("UINT64", "Q", "tensor(uint64)"),
+    "int8": ("INT8", "b", "tensor(int8)"),
+    "int16": ("INT16", "h", "tensor(int16)"),
+    "int32": ("INT32", "i", "tensor(int32)"),
+    "int64": ("INT64", "q", "tensor(int64)"),
+    "float32": ("FP32", "f", "tensor(float)"),
+    "float64": ("FP64", "d", "tensor(double)"),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a model; the first axis of ``shape`` is the batch, -1 is any length."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _TYPES:
+            raise ValueError(f"{self.name} has dtype {self.dtype}; served are {', '.join(_TYPES)}")
+
+    @property
+    def datatype(self) -> str:
+        """The type's name in the Open Inference Protocol."""
+        return _TYPES[self.dtype][0]
+
+    @property
+    def onnx_type(self) -> str:
+        """The type's name in an ONNX session."""
+        return _TYPES[self.dtype][2]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a row can be had from a picture: uint8, [height, width] or [height, width, 3]."""
+        tail = self.shape[1:]
+        return self.dtype == "uint8" and (len(tail) == 2 or (len(tail) == 3 and tail[2] == 3))
+
+    def describe(self) -> dict[str, Any]:
+        """This tensor as the Open Inference Protocol's metadata."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+    def pack(self, data: Any, shape: tuple[int, ...], place: str) -> np.ndarray:
+        """Nested lists, or one flat list, to an array.
+
+        Args:
+            data: JSON lists of numbers, nested as ``shape`` or flat with as many numbers.
+            shape: The array's shape; axes of length 0 are not possible.
+            place: Where ``data`` stands in the request, for the message.
+
+        Returns:
+            An array of this dtype and the given shape.
+
+        Raises:
+            RequestError: 400, a list is ragged, or a number has another type, is out of range or is
+                not finite.
+        """
+        code = _TYPES[self.dtype][1]
+        nested = bool(shape) and type(data) is list and bool(data) and type(data[0]) is list
+        expected = shape if nested else (math.prod(shape),)
+        try:
+            content = _pack(data if shape else [data], expected, code)
+        except (TypeError, ValueError, OverflowError):
+            fault = _fault(data if shape else [data], expected, self.dtype, place)
+            raise RequestError(400, fault) from None
+        values = np.frombuffer(content, dtype=self.dtype).reshape(shape)
+        if code in "fd" and not np.isfinite(values).all():
+            raise RequestError(400, f"{place} holds a number beyond the range of {self.dtype}")
+        return values
+
+
+def rows_shape(tensor: Tensor, row: Any) -> tuple[int, ...]:
+    """The shape of one row of ``tensor``; free axes are as long as in ``row``'s first elements."""
+    shape: list[int] = []
+    for size in tensor.shape[1:]:
+        shape.append(size if size >= 0 else len(row) if type(row) is list else 0)
+        row = row[0] if type(row) is list and row else None
+    return tuple(shape)
+
+
+def check_shape(tensor: Tensor, shape: Any) -> tuple[int, ...]:
+    """The shape that a request declares for ``tensor``.
+
+    Raises:
+        RequestError: 400, it is not a list of lengths, not the model's, or holds no row or too
+            many.
+    """
+    name, wanted = tensor.name, list(tensor.shape)
+    if type(shape) is not list or any(type(size) is not int or size < 0 for size in shape):
+        raise RequestError(400, f"input {name!r}: shape must be a list of lengths, as {wanted}")
+    if len(shape) != len(wanted) or any(
+        size not in (-1, given) for size, given in zip(wanted, shape, strict=True)
+    ):
+        raise RequestError(
+            400, f"input {name!r} has shape {_short(shape)}, the model's is {wanted}"
+        )
+    if 0 in shape:
+        raise RequestError(400, f"input {name!r} has shape {_short(shape)}: send at least one row")
+    check_rows(shape[0])
+    return tuple(shape)
+
+
+def check_rows(num_rows: int) -> None:
+    """Refuse a request with more rows than one may hold.
+
+    Raises:
+        RequestError: 413.
+    """
+    if num_rows > MAX_ROWS:
+        raise RequestError(
+            413,
+            f"{num_rows} rows in a request; send at most {MAX_ROWS} in each of several requests",
+        )
+
+
+def _pack(data: Any, shape: tuple[int, ...], code: str) -> bytes:
+    if type(data) is not list or len(data) != shape[0]:
+        raise ValueError
+    if len(shape) == 1:
+        return array(code, data).tobytes()
+    return b"".join([_pack(item, shape[1:], code) for item in data])
+
+
+def _fault(data: Any, shape: tuple[int, ...], dtype: str, place: str) -> str:
+    """Find the first thing in ``data`` that is not as it should be and say so."""
+    if type(data) is not list:
+        return f"{place} is {_short(data)}; expected is a list of {shape[0]}"
+    if len(data) != shape[0]:
+        return f"{place} holds {len(data)} items; expected are {shape[0]}"
+    code = _TYPES[dtype][1]
+    for index, item in enumerate(data):
+        inner = f"{place}[{index}]"
+        try:
+            _pack(item if len(shape) > 1 else [item], shape[1:] or (1,), code)
+        except (TypeError, ValueError, OverflowError):
+            if len(shape) > 1:
+                return _fault(item, shape[1:], dtype, inner)
+            return f"{inner} is {_short(item)}; expected is a number of type {dtype}{_range(dtype)}"
+    raise AssertionError(place)
+
+
+def _range(dtype: str) -> str:
+    if dtype.startswith("float"):
+        return ""
+    info = np.iinfo(dtype)
+    return f", whole and from {info.min} to {info.max}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | dict):
+        text = "a list" if isinstance(value, list) else "an object"
+        return str(value) if isinstance(value, list) and len(value) < 8 and _flat(value) else text
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _flat(value: list[Any]) -> bool:
+    return all(type(item) in (int, float) for item in value)

@@ -1,0 +1,128 @@
+"""Follows the live pointers: loads what they name beside the event loop, swaps, acknowledges.
+
+A version that is altered, broken or answers its golden requests wrongly is refused; what served
+before serves on.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.errors import PackageError
+from modelyard.serving.folder import Ack, LivePointer, list_models
+from modelyard.serving.metrics import Metrics
+from modelyard.serving.model import load
+from modelyard.serving.table import ModelTable
+
+_logger = logging.getLogger(__name__)
+
+INTERVAL_S = 0.05
+
+
+@dataclass
+class Watcher:
+    """One for each worker process.
+
+    Args:
+        folder: The serving folder; each model has a folder in it.
+        worker: This worker's id in its acknowledgements.
+        table: What to swap versions in.
+        metrics: Counts refusals.
+        pool: Where models are loaded; not the one where they compute.
+    """
+
+    folder: Path
+    worker: str
+    table: ModelTable
+    metrics: Metrics
+    pool: Executor
+    scanned: bool = False
+    _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _loading: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                self.scan()
+            except OSError as error:
+                _logger.warning("cannot look at %s: %s", self.folder, error)
+            await asyncio.sleep(INTERVAL_S)
+
+    def scan(self) -> None:
+        """Start to load every model whose pointer has changed; one load a model at a time."""
+        models = list_models(self.folder)
+        names = {model.name for model in models}
+        for name in self._seen.keys() - names:
+            del self._seen[name]
+            self.table.withdraw(name)
+        for model in models:
+            task = self._loading.get(model.name)
+            if task is not None and not task.done():
+                continue
+            try:
+                status = (model / "live.json").stat()
+            except FileNotFoundError:
+                continue
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if self._seen.get(model.name) != stamp:
+                self._seen[model.name] = stamp
+                self._loading[model.name] = asyncio.create_task(self._follow(model))
+        self.table.pending = frozenset(names - self.table.entries.keys())
+        self.scanned = True
+
+    async def _follow(self, model: Path) -> None:
+        try:
+            pointer = await self._in_pool(LivePointer.read, model)
+        except (OSError, PackageError) as error:
+            _logger.error("%s keeps its model: %s", model.name, error)
+            return
+        started = time.perf_counter()
+        reason = await self._make_live(model, pointer)
+        ack = Ack(
+            worker=self.worker,
+            pid=os.getpid(),
+            sequence=pointer.sequence,
+            version=pointer.version,
+            digest=pointer.digest,
+            state="refused" if reason else "live",
+            reason=reason,
+            load_ms=round((time.perf_counter() - started) * 1000, 3),
+            at=time.time(),
+        )
+        try:
+            await self._in_pool(ack.write, model)
+        except OSError as error:
+            _logger.error("cannot acknowledge version %d of %s: %s", ack.version, model.name, error)
+            self._seen.pop(model.name, None)  # the next scan tries again
+
+    async def _make_live(self, model: Path, pointer: LivePointer) -> str:
+        """Swap the version in, or give the reason why not."""
+        served = self.table.warm(pointer.name, pointer.digest, pointer.version)
+        if served is None:
+            try:
+                loaded = await self._in_pool(
+                    load, model / pointer.path, pointer.name, pointer.version, pointer.digest
+                )
+            except Exception as error:  # a version that cannot be loaded must not stop the server
+                reason = error.message if isinstance(error, PackageError) else repr(error)
+                # The reason travels to the registry, where this machine's paths mean nothing.
+                reason = reason.replace(str(model / pointer.path), "the package")
+                self.metrics.refusals.labels(model.name).inc()
+                _logger.error("refused version %d of %s: %s", pointer.version, model.name, reason)
+                return reason
+            served = self.table.serve(loaded)
+        if not (model / "live.json").exists():
+            return "the pointer was withdrawn"
+        entry = self.table.entries.get(pointer.name)
+        if entry is None or entry.live is not served:
+            self.table.swap(served)
+            _logger.info("version %d of %s is live", pointer.version, model.name)
+        return ""
+
+    async def _in_pool(self, function, *args):  # noqa: ANN001, ANN002, ANN202 - that of function
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *args)

@@ -1,0 +1,24 @@
+"""Judge the version against the champion; where it passes and the mode is auto, make it champion and live."""
+
+from prefect import task
+
+from modelyard.artifacts import ModelVersion
+from modelyard.runs.progress import report
+from modelyard.runs.promotion import advance
+from modelyard.runs.run import Run
+from modelyard.runs.summary import Promotion
+from tasks.stage import TASK
+
+
+@task(name="promote", **TASK)
+def promote(version: ModelVersion | None, run: Run) -> Promotion:
+    """Gate, wish, wait until live; a refusal is an outcome with its reason, and the champion serves on."""
+    if version is None:
+        report("promote", "skipped", detail="nothing is registered yet")
+        return Promotion("skipped")
+    report("promote", "started")
+    promotion = advance(run.root, run.settings, run.params, version)
+    state = {"live": "done", "unchanged": "unchanged"}.get(promotion.outcome, "skipped")
+    detail = promotion.reason or f"{version.name} version {version.version} is live"
+    report("promote", state, promotion.seconds, detail)  # pyright: ignore[reportArgumentType]
+    return promotion

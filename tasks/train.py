@@ -1,0 +1,44 @@
+"""Train on several workers, with live curves in MLflow and checkpoints that a killed run goes on from."""
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from modelyard.artifacts import Dataset, Layout, TrainedModel, read_json
+from modelyard.runs.progress import report
+from modelyard.runs.run import Run
+from modelyard.stages import Execution
+from tasks.stage import TASK, run_stage
+
+if TYPE_CHECKING:
+    from modelyard.training.context import EpochRecord, Stream
+
+
+@task(name="train", **TASK)
+def train(dataset: Dataset, run: Run) -> TrainedModel:
+    """Run stage train.
+
+    Raises:
+        TrainingFailed: a worker failed; the message names its rank and carries its traceback.
+    """
+    assert dataset.path.exists()
+    layout = Layout(run.root)
+
+    def show(epoch: "EpochRecord") -> None:
+        accuracy, loss = epoch.validation_accuracy, epoch.validation_loss
+        detail = f"epoch {epoch.epoch}: validation accuracy {accuracy:.3f}, loss {loss:.3f}"
+        report("train", "running", detail=detail)
+
+    def open_stream(key: str) -> "Stream | None":
+        from modelyard.runs.publish import open_stream
+
+        return open_stream(run.settings, run.params, run.snapshot, key)
+
+    def found() -> str:
+        metrics = read_json(layout.metrics("train"))
+        workers, count = run.params.train.workers, metrics["num_parameters"]
+        accuracy = metrics["validation_accuracy"]
+        return f"validation accuracy {accuracy:.3f}, {count:,} parameters, {workers} workers"
+
+    run_stage("train", run, found, Execution(run.settings, open_stream, show))
+    return TrainedModel(layout.trained)
