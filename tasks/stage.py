@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from time import perf_counter
 
 from prefect.cache_policies import NO_CACHE
 
@@ -22,9 +23,10 @@ def run_stage(
         ModelyardError: what the stage refuses.
     """
     report(name, "started")
+    started = perf_counter()
     try:
         done = run.pipeline.run(name, replace(execution or Execution(run.settings), settings=run.settings))
     except BaseException:
-        report(name, "failed")
+        report(name, "failed", perf_counter() - started)
         raise
     report(name, done.outcome, done.seconds, found())

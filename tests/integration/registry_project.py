@@ -96,10 +96,10 @@ def tiny_model(gain: float, side: int = SIDE) -> bytes:
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
-def params(**promote: Any) -> Params:
-    """The project's own params under another name; ``promote`` replaces keys of that section."""
+def params(name: str = "tiny-digits", **promote: Any) -> Params:
+    """The project's own params with another name; ``promote`` replaces keys of that section."""
     tree = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
-    tree["registry"]["name"] = "tiny-digits"
+    tree["registry"]["name"] = name
     tree["promote"] |= promote
     return parse(tree)
 

@@ -22,12 +22,14 @@ def debugging() -> bool:
 @contextmanager
 def explained() -> Iterator[None]:
     """End the process with a message and a status: 1 for an error, 130 for Ctrl-C."""
-    from typer import Abort, rich_utils
+    from typer import Abort
     from typer._click.exceptions import ClickException  # typer carries its own click
 
     try:
         yield
     except ClickException as error:
+        from typer import rich_utils
+
         rich_utils.rich_format_error(error)
         _end(error.exit_code)
     except (KeyboardInterrupt, Abort):

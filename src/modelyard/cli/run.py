@@ -5,7 +5,6 @@ from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
-from rich.table import Table
 
 from modelyard.cli.show import Display
 from modelyard.errors import ServiceUnavailable
@@ -53,11 +52,11 @@ def _point_to_prefect(settings: Settings) -> None:
 def _end(console: Console, settings: Settings, result, seconds: float) -> None:  # noqa: ANN001
     from modelyard.runs import summary
 
-    table = Table(show_header=False, box=None, padding=(0, 2), title_justify="left")
-    for label, value in summary.rows(Path(), settings.measurements, result):
-        table.add_row(f"[dim]{label}[/dim]", value)
     console.print()
-    console.print(table)
+    table = summary.rows(Path(), settings.measurements, result)
+    width = max(len(label) for label, _ in table)
+    for label, value in table:
+        console.print(f"  [dim]{label:<{width}}[/dim]  {value}", highlight=False)
     if settings.run_id:
         return
     from modelyard.cli.predict import show_first_answer

@@ -41,7 +41,7 @@ def fetch(layout: Layout, params: DataParams) -> RawData:
                 f"data.source {params.source!r} is empty", "Put the data there, or correct it."
             )
         digest = sha256_file(path)
-        _check_pin(params, digest, required=isinstance(source, PackageSource))
+        _check_pin(params, digest)
     log.info("fetched %s, sha256 %s", params.source, digest)
     return RawData(path=layout.raw / path.name, sha256=digest)
 
@@ -56,18 +56,13 @@ def _copy(source: Path, target: Path, name: str) -> None:
         ) from error
 
 
-def _check_pin(params: DataParams, digest: str, *, required: bool) -> None:
-    if params.sha256 is None and required:
-        raise SourceError(
-            f"data.source {params.source!r} comes from outside the project and has no data.sha256",
-            f"If you trust this file, pin it in params.yaml: data.sha256: {digest}",
-        )
-    if params.sha256 not in (None, digest):
+def _check_pin(params: DataParams, digest: str) -> None:
+    if params.sha256 != digest:
         raise SourceError(
             f"data.source {params.source!r} has sha256 {digest}, "
             f"but data.sha256 names {params.sha256}",
             "The source is not the file that was pinned. "
-            f"If the new file is the one you want, set data.sha256: {digest}",
+            f"If you trust this one and want it, set data.sha256: {digest}",
         )
 
 

@@ -35,12 +35,16 @@ def to_pixels(column: Any, missing: tuple[str, ...]) -> Values:
     import pyarrow.compute as pc
 
     may_be_missing = any(_INTEGER.fullmatch(token.strip()) for token in missing)
-    if not (may_be_missing and pa.types.is_string(column.type)) and column.null_count == 0:
-        for text in (lambda: column, lambda: pc.call_function("utf8_trim_whitespace", [column])):
-            try:
-                return Values(pc.cast(text(), pa.uint8()).to_numpy(), ())
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                continue
+    plain, numbers = pa.types.is_integer(column.type), column
+    if pa.types.is_string(column.type) and not may_be_missing:
+        numbers = pc.call_function("utf8_trim_whitespace", [column])
+        # Asked first, because the cast reads hexadecimal as well.
+        plain = pc.call_function("all", [pc.call_function("ascii_is_decimal", [numbers])]).as_py()
+    if plain and column.null_count == 0:
+        try:
+            return Values(pc.cast(numbers, pa.uint8()).to_numpy(), ())
+        except pa.ArrowInvalid:
+            pass  # A value is out of range; found one by one below.
     integers = to_integers(column, missing)
     outside = np.flatnonzero((integers.array < 0) | (integers.array > 255))
     problems = [

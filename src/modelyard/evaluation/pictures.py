@@ -52,7 +52,7 @@ def reliability(report: Report) -> bytes:
     ece = report.metrics["ece"].value
     axes.set(xlabel="confidence", ylabel="accuracy", title=f"Reliability, ECE {ece:.3f}")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return _png(figure)
 
 
@@ -75,9 +75,7 @@ def history(epochs: list[dict[str, Any]], best_epoch: int) -> bytes:
     right.plot(numbers, accuracies, color=SECOND, label="validation accuracy")
     right.set(ylabel="accuracy")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    handles, names = axes.get_legend_handles_labels()
-    more_handles, more_names = right.get_legend_handles_labels()
-    axes.legend(handles + more_handles, names + more_names, loc="center right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return _png(figure)
 
 

@@ -24,11 +24,9 @@ def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         path = f"{prefix}{_name(str(key))}"
         if isinstance(value, dict):
             yield from _leaves(value, f"{path}.")
-        elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        elif value and isinstance(value, list) and all(isinstance(item, dict) for item in value):
             for index, item in enumerate(value):
-                yield from _leaves(
-                    item if isinstance(item, dict) else {"": item}, f"{path}.{index}."
-                )
+                yield from _leaves(item, f"{path}.{index}.")
         else:
             yield path, value
 

@@ -132,6 +132,10 @@ def explained(doing: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None and not isinstance(cause, ModelyardError | OSError):
             cause = cause.__cause__
+        if isinstance(cause, FileNotFoundError):
+            raise WorkspaceError(
+                f"{doing}: {cause.filename} is missing", "Restore it, for instance by `git checkout`."
+            ) from error
         if isinstance(cause, ModelyardError | OSError) or not isinstance(cause, DvcException):
             raise cause from None
         raise WorkspaceError(f"{doing}: {cause}") from error

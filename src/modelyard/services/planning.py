@@ -12,6 +12,8 @@ from modelyard.services.records import Entry
 from modelyard.services.specs import ServiceSpec
 from modelyard.settings import Settings
 
+_LET_GO = 1.0  # s
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -97,6 +99,10 @@ def _choose_ports(
     for name, spec in all_specs.items():
         if spec.port and name not in chosen and not external(settings, spec):
             preferred: int = getattr(settings, spec.port)
-            wanted = [last_ports[name], preferred] if name in last_ports else [preferred]
+            wanted = [preferred]
+            if name in last_ports:
+                # A process that was killed a moment ago may not have let go of it yet.
+                ports.await_free(last_ports[name], _LET_GO)
+                wanted = [last_ports[name], preferred]
             chosen[name] = ports.choose(wanted, chosen.values())
     return chosen

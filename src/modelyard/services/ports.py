@@ -1,6 +1,7 @@
 """Loopback ports: whether one is free, and a free one where the preferred is taken."""
 
 import socket
+import time
 from collections.abc import Iterable
 
 HOST = "127.0.0.1"
@@ -15,6 +16,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def await_free(port: int, timeout: float) -> bool:
+    """Wait until ``port`` is free, at most ``timeout`` s; returns whether it is."""
+    deadline = time.monotonic() + timeout
+    while not (free := is_free(port)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return free
 
 
 def choose(wanted: Iterable[int], taken: Iterable[int] = ()) -> int:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from modelyard.errors import WorkspaceError
 from modelyard.services import planning, processes, records, seeds, specs, waiting
 from modelyard.services.planning import Plan
 from modelyard.services.records import Entry
@@ -69,6 +70,43 @@ def start(
     """
     all_specs = specs.load(root)
     chosen = [name for name in all_specs if names is None or name in names]
+    try:
+        entries, due = _start(settings, root, all_specs, chosen, on_event)
+    except OSError as error:
+        raise WorkspaceError(
+            f"The services cannot be started: {error}",
+            f"Make {settings.state_dir.absolute()} a writable folder with free space.",
+        ) from error
+    return {
+        name: _service(name, settings, all_specs[name], entries, name in due) for name in chosen
+    }
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop the recorded services and their children alone; returns the names of those that ran."""
+    with records.locked(settings.services_file):
+        entries = _adopt(records.read(settings.services_file))
+        running = [name for name, entry in entries.items() if processes.find(entry)]
+        processes.stop(entries.values())
+        records.write(settings.services_file, {})
+    return running
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """How each service is now; one that the environment places elsewhere is not asked."""
+    entries = _adopt(records.read(settings.services_file))
+    names = [*SERVICES, *(name for name in entries if name not in SERVICES)]
+    return [_status(name, settings, entries.get(name)) for name in names]
+
+
+def _start(
+    settings: Settings,
+    root: Path,
+    all_specs: Mapping[str, ServiceSpec],
+    chosen: Collection[str],
+    on_event: OnEvent | None,
+) -> tuple[dict[str, Entry], Collection[str]]:
+    """Do what ``start`` promises; returns the record, and the names of what was started."""
     with records.locked(settings.services_file):
         before = records.read(settings.services_file)
         known = _adopt(before)
@@ -90,26 +128,7 @@ def start(
         for name, plan in due.items():
             entries[name] = _spawn(plan, all_specs[name])
             records.write(settings.services_file, entries)
-    return {
-        name: _service(name, settings, all_specs[name], entries, name in due) for name in chosen
-    }
-
-
-def down(settings: Settings) -> list[str]:
-    """Stop the recorded services and their children alone; returns the names of those that ran."""
-    with records.locked(settings.services_file):
-        entries = _adopt(records.read(settings.services_file))
-        running = [name for name, entry in entries.items() if processes.find(entry)]
-        processes.stop(entries.values())
-        records.write(settings.services_file, {})
-    return running
-
-
-def status(settings: Settings) -> list[ServiceStatus]:
-    """How each service is now; one that the environment places elsewhere is not asked."""
-    entries = _adopt(records.read(settings.services_file))
-    names = [*SERVICES, *(name for name in entries if name not in SERVICES)]
-    return [_status(name, settings, entries.get(name)) for name in names]
+    return entries, due
 
 
 def _adopt(entries: dict[str, Entry]) -> dict[str, Entry]:

@@ -232,7 +232,7 @@ class FollowerUnderFire(RuleBasedStateMachine):
 
 FollowerUnderFire.TestCase.settings = settings(
     max_examples=40,
-    stateful_step_count=25,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -1,7 +1,6 @@
 """A verdict counts only signed, passed, and for the very version and files it is about."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -65,9 +64,9 @@ class Keys:
 
 
 @pytest.fixture(scope="module")
-def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     folder = tmp_path_factory.mktemp("keys")
-    yield Keys(ensure_key(folder, folder / "trusted"), folder / "trusted")
+    return Keys(ensure_key(folder, folder / "trusted"), folder / "trusted")
 
 
 @given(verdict=VERDICTS)

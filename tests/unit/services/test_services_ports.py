@@ -1,6 +1,7 @@
 """The choice of ports."""
 
 import socket
+import threading
 from collections.abc import Callable
 
 from hypothesis import given
@@ -18,6 +19,16 @@ def test_a_port_is_free_until_somebody_listens(listener: Listener) -> None:
     listener(port)
 
     assert not ports.is_free(port)
+
+
+def test_a_port_that_is_let_go_is_awaited(listener: Listener) -> None:
+    opened = listener(0)
+    port = opened.getsockname()[1]
+    threading.Timer(0.1, opened.close).start()
+
+    assert not ports.is_free(port)
+    assert ports.await_free(port, timeout=10)
+    assert not ports.await_free(listener(0).getsockname()[1], timeout=0.05)
 
 
 def test_the_first_free_wish_is_taken(listener: Listener) -> None:

@@ -267,6 +267,16 @@ def test_an_address_that_no_server_has_is_refused(root: Path, settings: Settings
     assert not settings.services_file.exists()
 
 
+def test_a_state_folder_that_cannot_be_written_is_named(root: Path, settings: Settings) -> None:
+    settings.state_dir.write_text("a file")
+
+    with pytest.raises(WorkspaceError, match=r"cannot be started.*") as caught:
+        up(settings, root)
+
+    assert str(settings.state_dir) in caught.value.remedy
+    settings.state_dir.unlink()
+
+
 def test_status_tells_what_runs(root: Path, settings: Settings) -> None:
     assert {service.state for service in status(settings)} == {"down"}
     services = up(settings, root)
@@ -291,3 +301,36 @@ def test_status_of_one_that_is_not_ready_is_starting(root: Path, settings: Setti
     start(settings, root, names=["prefect"])
 
     assert {service.name: service.state for service in status(settings)}["prefect"] == "starting"
+
+
+@pytest.mark.parametrize("spawned", [False, True])
+def test_a_kill_of_up_leaves_nothing_that_down_does_not_end(
+    root: Path, settings: Settings, spawned: bool
+) -> None:
+    """Killed when the record appears (before any pid is in it, or with the first ones)."""
+    code = (
+        "import sys; from pathlib import Path; from modelyard.settings import Settings;"
+        "from modelyard.services import up;"
+        "state, root, prefect, mlflow = sys.argv[1:];"
+        "up(Settings(state_dir=Path(state), prefect_port=int(prefect), mlflow_port=int(mlflow)),"
+        "Path(root))"
+    )
+    ports = (str(settings.prefect_port), str(settings.mlflow_port))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(settings.state_dir), str(root), *ports]
+    ) as supervisor:
+        while not settings.services_file.exists():
+            assert supervisor.poll() is None
+        if spawned:
+            while '"pid": null' in settings.services_file.read_text():
+                assert supervisor.poll() is None
+        supervisor.kill()
+    entries = records.read(settings.services_file)
+    assert set(entries) == {"prefect", "mlflow", "follower"}
+
+    down(settings)
+
+    carriers = processes.with_token(entry.token for entry in entries.values())
+    assert [process for found in carriers.values() for process in found] == []
+    assert ports_module.is_free(settings.prefect_port)
+    assert ports_module.is_free(settings.mlflow_port)

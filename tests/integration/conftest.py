@@ -1,0 +1,35 @@
+"""One Prefect and one MLflow server for all tests of a session; clones of the small project."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard import services
+from modelyard.settings import Settings
+from tests import project
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that points to a Prefect and an MLflow server of this session's own."""
+    state = tmp_path_factory.mktemp("servers")
+    settings = Settings(state_dir=state, prefect_port=0, mlflow_port=0, serving_port=0)
+    try:
+        started = services.start(settings, ROOT, names=["prefect", "mlflow"])
+        services.wait(started.values())
+        yield {
+            "PREFECT_API_URL": f"{started['prefect'].url}/api",
+            "MLFLOW_TRACKING_URI": f"{started['mlflow'].url}",
+        }
+    finally:
+        services.down(settings)
+
+
+@pytest.fixture
+def small(clone: Path) -> Path:
+    """A clone of the project with the small dataset and network."""
+    project.shrink(clone)
+    return clone

@@ -1,0 +1,165 @@
+"""`verify` computes each link of a version's proof again, and says which one does not hold."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelyard.artifacts import Layout, ModelVersion
+from modelyard.errors import ModelyardError
+from modelyard.mlflow_api import MlflowApi
+from modelyard.package import ensure_key
+from modelyard.params import Params, parse
+from modelyard.registry import tags as names
+from modelyard.registry.gate import gate
+from modelyard.registry.record import record
+from modelyard.registry.register import register
+from modelyard.registry.runs import RunInfo
+from modelyard.registry.verify import verify
+from tests.integration.registry_project import make_project, params, run_info
+from tests.mlflow_server import mlflow_server
+
+pytestmark = pytest.mark.server
+
+LOCK = b"numpy==2.4.6\n"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture
+def api(url: str) -> Iterator[MlflowApi]:
+    with MlflowApi(url) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Made:
+    layout: Layout
+    params: Params
+    info: RunInfo
+    trusted: Path
+    version: ModelVersion
+
+
+def git(root: Path, *words: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *words]
+    result = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    return result.stdout.strip()
+
+
+def dvc_lock(info: RunInfo) -> bytes:
+    stages = {
+        "fetch": {"outs": [{"path": "data/raw", "md5": info.raw_md5}]},
+        "ingest": {"outs": [{"path": "data/dataset", "md5": info.dataset_md5}]},
+    }
+    return yaml.safe_dump({"schema": "2.0", "stages": stages}).encode()
+
+
+def make(root: Path, name: str, api: MlflowApi) -> Made:
+    layout = make_project(root)
+    tree = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    tree["registry"]["name"] = name
+    (root / "params.yaml").write_text(yaml.safe_dump(tree))
+    (root / "requirements.lock").write_bytes(LOCK)
+    git(root, "init", "-q")
+    git(root, "add", "params.yaml", "requirements.lock")
+    git(root, "commit", "-qm", "snapshot")
+    (root / "dvc.lock").write_bytes(dvc_lock(run_info()))
+    info = run_info(
+        snapshot_commit=git(root, "rev-parse", "HEAD"),
+        snapshot_tree=git(root, "rev-parse", "HEAD^{tree}"),
+        lock_sha256=hashlib.sha256(LOCK).hexdigest(),
+        dvc_lock_sha256=hashlib.sha256(dvc_lock(run_info())).hexdigest(),
+    )
+    keys, trusted = root / "keys", root / "keys/trusted"
+    settings = parse(tree)
+    run = record(layout, settings, info, api)
+    version = register(layout, settings, info, run, api, keys, trusted)
+    gate(version, layout, settings.promote, api, keys, trusted, root.parents[1] / "measurements")
+    return Made(layout, settings, info, trusted, version)
+
+
+def failing(api: MlflowApi, made: Made, which: str = "challenger") -> dict[str, str]:
+    checks = verify(api, made.version.name, which, made.layout.root, made.trusted)
+    assert [check.name for check in checks][:3] == ["files", "signature", "verdict"]
+    return {check.name: check.detail for check in checks if not check.ok}
+
+
+def test_every_link_of_an_honest_version_holds(api: MlflowApi, tmp_path: Path) -> None:
+    made = make(tmp_path, "honest", api)
+    assert failing(api, made) == {}
+    assert failing(api, made, "1") == {}
+    (tmp_path / "dvc.lock").write_bytes(dvc_lock(made.info) + b"# later\n")
+    assert failing(api, made) == {}
+    (tmp_path / "dvc.lock").unlink()
+    assert set(failing(api, made)) == {"data"}
+    git(tmp_path, "branch", f"runs/{made.info.run_id}")
+    git(tmp_path, "checkout", "-q", f"runs/{made.info.run_id}")
+    (tmp_path / "dvc.lock").write_bytes(dvc_lock(made.info))
+    git(tmp_path, "add", "dvc.lock")
+    git(tmp_path, "commit", "-qm", "result")
+    (tmp_path / "dvc.lock").unlink()
+    assert failing(api, made) == {}
+
+
+def test_a_changed_file_in_the_registry_is_named(api: MlflowApi, tmp_path: Path) -> None:
+    made = make(tmp_path, "flipped", api)
+    uri = api.version_uri("flipped", 1)
+    content = bytearray(api.read_artifact(uri, "package/model.onnx"))
+    content[-1] ^= 1
+    api.upload_bytes(uri, "package/model.onnx", bytes(content))
+    found = failing(api, made)
+    assert set(found) == {"files", "signature", "verdict", "proof"}
+    assert "model.onnx" in found["files"]
+    assert "model.onnx" in found["signature"]
+
+
+def test_an_altered_proof_or_another_signer_is_found(api: MlflowApi, tmp_path: Path) -> None:
+    made = make(tmp_path, "forged", api)
+    uri = api.version_uri("forged", 1)
+    proof = api.read_artifact(uri, "package/proof.json")
+    forged = proof.replace(made.info.snapshot_commit.encode(), b"--output=/tmp/x".ljust(40, b"x"))
+    api.upload_bytes(uri, "package/proof.json", forged)
+    found = failing(api, made)
+    assert set(found) == {"signature", "snapshot", "params", "packages"}
+    assert "is not a commit" in found["snapshot"]
+    api.upload_bytes(uri, "package/proof.json", b"{}")
+    assert "proof" in failing(api, made)
+    api.upload_bytes(uri, "package/proof.json", proof)
+    assert failing(api, made) == {}
+    for path in made.trusted.iterdir():
+        path.unlink()
+    ensure_key(tmp_path / "other", made.trusted)
+    assert set(failing(api, made)) == {"signature", "verdict"}
+
+
+def test_another_history_is_found(api: MlflowApi, tmp_path: Path) -> None:
+    made = make(tmp_path / "one", "moved", api)
+    (tmp_path / "two").mkdir()
+    git(tmp_path / "two", "init", "-q")
+    checks = verify(api, "moved", "challenger", tmp_path / "two", made.trusted)
+    failed = {check.name for check in checks if not check.ok}
+    assert failed == {"snapshot", "params", "packages", "data"}
+
+
+def test_a_missing_verdict_and_a_wrong_tag_are_found(api: MlflowApi, tmp_path: Path) -> None:
+    made = make(tmp_path, "untagged", api)
+    api.delete_version_tag("untagged", 1, names.VERDICT)
+    assert set(failing(api, made)) == {"verdict"}
+    api.set_version_tag("untagged", 1, names.DIGEST, "0" * 64)
+    assert set(failing(api, made)) == {"files", "verdict"}
+
+
+def test_a_name_that_is_none_is_said(api: MlflowApi, tmp_path: Path) -> None:
+    for which in ("champion", "3"):
+        with pytest.raises(ModelyardError, match=f"MLflow has no nobody@{which}"):
+            verify(api, "nobody", which, tmp_path, tmp_path)
+    assert params("x").registry.name == "x"
