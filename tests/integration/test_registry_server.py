@@ -165,24 +165,33 @@ def test_streamed_curves_are_taken_over(api: MlflowApi, layout: Layout) -> None:
     assert project.record(api, "other results") != streamed
 
 
-def test_two_recorders_at_once_make_one_run(url: str, layout: Layout) -> None:
-    project = Project(layout, "twice")
+def test_two_recorders_at_once_do_not_take_the_same_streamed_run(url: str, layout: Layout) -> None:
+    project = Project(layout, "rivals")
     with MlflowApi(url) as api:
-        api.ensure_experiment("twice")
-        found: list[str] = []
+        streamed = open_stream(project.params, "run", "one training", api)
+    start = threading.Barrier(2)
+    found: dict[str, str] = {}
 
-        def work() -> None:
-            with MlflowApi(url) as own:
-                found.append(project.record(own))
+    def work(key: str, max_drop: float) -> None:
+        compress = project.params.compress.model_copy(update={"max_drop": max_drop})
+        own = project.params.model_copy(update={"compress": compress})
+        with MlflowApi(url) as api:
+            start.wait(20)
+            found[key] = record(layout, own, run_info(key, train_key="one training"), api)
 
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(found) == 2
-        assert project.record(api) in found
-        assert len(api.search_runs(api.ensure_experiment("twice"), {names.KEY: "key-1"})) == 1
+    threads = [threading.Thread(target=work, args=(f"key-{i}", i / 10)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {"key-0", "key-1"}
+    assert streamed in found.values()
+    with MlflowApi(url) as api:
+        for key, run_id in found.items():
+            run = api.get_run(run_id)
+            assert run is not None
+            assert run.tags[names.RECORDED] == key
+            assert run.params["compress.max_drop"] == str(int(key[-1]) / 10)
 
 
 def test_a_version_is_complete_signed_and_linked(

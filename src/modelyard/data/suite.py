@@ -9,11 +9,7 @@ from modelyard.data.manifest import columns_of
 from modelyard.errors import ParamsError
 from modelyard.params import DataParams, Field, Quality
 
-_DTYPES = {
-    "integer": ["int64", "Int64"],
-    "number": ["float64"],
-    "string": ["str"],
-}
+_DTYPES = {"integer": "int64", "number": "float64", "string": "str"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +90,8 @@ def _of_field(item: Field, *, required: bool) -> list[Expected]:
     origin, bounds = f"data.schema.fields.{item.name}", item.constraints
     suite = [
         Expected(
-            "expect_column_values_to_be_in_type_list",
-            {"column": item.name, "type_list": _DTYPES[item.type]},
+            "expect_column_values_to_be_of_type",
+            {"column": item.name, "type_": _DTYPES[item.type]},
             origin,
             f"is not of type {item.type}",
         )

@@ -118,10 +118,20 @@ def _results(manifest: "pd.DataFrame", suite: list[Expected]) -> list[dict[str, 
     One result for each expectation, in its order.
     """
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
 
     with _quiet():
-        context = gx.get_context(mode="ephemeral")
+        stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        context = gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=stores, analytics_enabled=False
+            ),
+        )
         context.variables.progress_bars = ProgressBarsConfig(False, False)
         asset = context.data_sources.add_pandas("rows").add_dataframe_asset("manifest")
         definition = asset.add_batch_definition_whole_dataframe("all")
@@ -220,7 +230,8 @@ def _observed(result: dict[str, Any]) -> str:
         total = f" of {result['element_count']} rows" if "element_count" in result else ""
         listed = f": {', '.join(shown)}" if shown else ""
         return f"{result['unexpected_count']}{total} break it{listed}"
-    return _spoken(result.get("details", "nothing"))
+    missing = {"missing": result["partial_missing_list"]} if "partial_missing_list" in result else 0
+    return _spoken(missing or result.get("details", "nothing"))
 
 
 def _spoken(value: Any) -> str:

@@ -91,7 +91,11 @@ class ModelFolder:
 
     def point(self, release: Release, pinned: bool) -> Pointer:
         """Write the live pointer."""
-        pointer = Pointer(release, self.next_sequence(), pinned)
+        last = self._read("sequence.json")
+        sequence = last["last"] + 1 if last else 1
+        # Kept apart: the pointer may be withdrawn, and a late ack must not seem to mean a new one.
+        write_json(self.path / "sequence.json", {"last": sequence})
+        pointer = Pointer(release, sequence, pinned)
         write_json(self.path / "live.json", pointer.tree(self.name))
         return pointer
 
@@ -114,10 +118,6 @@ class ModelFolder:
     def write_pin(self, pin: Pin) -> None:
         """Write ``pin.json``."""
         write_json(self.path / "pin.json", pin.tree())
-
-    def new_refusal(self, release: Release, reason: str) -> Refusal:
-        """A refusal that is not written yet."""
-        return Refusal(uuid.uuid4().hex, release, reason, self.next_sequence() - 1)
 
     def write_refusal(self, refusal: Refusal) -> None:
         """Write ``refused.json``."""
@@ -190,14 +190,6 @@ class ModelFolder:
             finally:
                 os.close(descriptor)
         return frozenset(found)
-
-    def next_sequence(self) -> int:
-        """One more than any that a pointer or an ack of this folder ever had."""
-        state = self.read()
-        used = [ack["sequence"] for ack in self._acks()]
-        used += [state.pointer.sequence] if state.pointer else []
-        used += [state.refusal.sequence] if state.refusal else []
-        return 1 + max(used, default=0)
 
     def prune(self) -> None:
         """Delete packages but those pointed to and the last ``NUM_KEPT`` that were live."""

@@ -168,7 +168,7 @@ class Follower:
             if folder.read().pin is not None:
                 return
             reason = error.message[:_REASON_LENGTH]
-            refusal = folder.new_refusal(Release(champion, digest), reason)
+            refusal = Refusal.new(Release(champion, digest), reason)
             folder.write_refusal(refusal)
             record_refusal(folder, self.state_dir, refusal)
             pointer = state.pointer
@@ -225,7 +225,7 @@ class Follower:
             digest = version.tags.get(tags.DIGEST, "") if version else ""
             reason = f"rolled back: {pin.reason}"
             with _locked(folder):
-                folder.write_refusal(folder.new_refusal(Release(champion, digest), reason))
+                folder.write_refusal(Refusal.new(Release(champion, digest), reason))
         with _locked(folder):
             if folder.read().pin == pin:
                 record_reconciled(folder, self.state_dir, pin, champion)

@@ -1,6 +1,7 @@
 """What lies in a model's serving folder, as data."""
 
 import re
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +104,12 @@ class Refusal:
     id: str
     release: Release
     reason: str
-    sequence: int
     tagged: bool = False
+
+    @classmethod
+    def new(cls, release: Release, reason: str) -> "Refusal":
+        """A refusal that nobody knows of yet."""
+        return cls(uuid.uuid4().hex, release, reason)
 
     def tree(self) -> dict[str, Any]:
         """The file's content."""

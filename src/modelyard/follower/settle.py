@@ -75,7 +75,7 @@ def confirm(folder: ModelFolder, state_dir: Path, pointer: Pointer, answer: Answ
 
 def reject(folder: ModelFolder, state_dir: Path, pointer: Pointer, reason: str) -> None:
     """Note that a release may not serve, and point back to what is confirmed."""
-    refusal = folder.new_refusal(pointer.release, reason)
+    refusal = Refusal.new(pointer.release, reason)
     if pointer.pinned:
         record_refusal(folder, state_dir, refusal, "rollback")
         folder.unpin()

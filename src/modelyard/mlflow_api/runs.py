@@ -36,10 +36,6 @@ class RunsApi(Transport):
         }
         return Run.parse(self.call("POST", "/runs/create", body)["run"])
 
-    def delete_run(self, run_id: str) -> None:
-        """Move a run to MLflow's trash."""
-        self.call("POST", "/runs/delete", {"run_id": run_id})
-
     def get_run(self, run_id: str) -> Run | None:
         """A run, or None."""
         tree = self.find("/runs/get", run_id=run_id)
@@ -133,7 +129,7 @@ class RunsApi(Transport):
         self.call("POST", "/runs/log-inputs", {"run_id": run_id, "datasets": [item]})
 
     def log_output(self, run_id: str, model_id: str, step: int = 0) -> None:
-        """Say that a run made a logged model."""
+        """Say that a run made a logged model; MLflow refuses to be told twice."""
         body = {"run_id": run_id, "models": [{"model_id": model_id, "step": step}]}
         self.call("POST", "/runs/outputs", body)
 

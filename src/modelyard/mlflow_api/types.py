@@ -51,7 +51,10 @@ class RegisteredVersion:
 
 @dataclass(frozen=True)
 class Run:
-    """A tracked run, begun ``start_ms`` after 1970; ``metrics`` are the last values."""
+    """A tracked run, begun ``start_ms`` after 1970.
+
+    ``metrics`` are the last values; ``datasets`` what it used, ``model_ids`` what it made.
+    """
 
     run_id: str
     experiment_id: str
@@ -63,12 +66,14 @@ class Run:
     params: dict[str, str]
     metrics: dict[str, float]
     datasets: tuple[dict[str, str], ...]
+    model_ids: tuple[str, ...]
 
     @classmethod
     def parse(cls, tree: dict[str, Any]) -> "Run":
         """From the API's ``run``."""
         info, data = tree["info"], tree.get("data", {})
         inputs = tree.get("inputs", {}).get("dataset_inputs", [])
+        outputs = tree.get("outputs", {}).get("model_outputs", [])
         return cls(
             run_id=info["run_id"],
             experiment_id=info["experiment_id"],
@@ -80,6 +85,7 @@ class Run:
             params=pairs(data.get("params")),
             metrics={item["key"]: float(item["value"]) for item in data.get("metrics", [])},
             datasets=tuple(item["dataset"] for item in inputs),
+            model_ids=tuple(item["model_id"] for item in outputs),
         )
 
 

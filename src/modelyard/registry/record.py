@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.artifacts import Layout, read_json
+from modelyard.errors import ModelyardError, ServiceUnavailable
 from modelyard.mlflow_api import DatasetInput, Metric, MlflowApi, Run
 from modelyard.params import Params
 from modelyard.registry import tags as names
@@ -70,7 +71,7 @@ def open_stream(params: Params, run_id: str, train_key: str, api: MlflowApi) -> 
     """
     experiment = api.ensure_experiment(params.registry.name)
     if free := _streamed(api, experiment, train_key):
-        return free.run_id
+        return free[0].run_id
     return api.create_run(experiment, run_id, _now_ms(), {names.TRAIN_KEY: train_key}).run_id
 
 
@@ -97,29 +98,37 @@ def _find(api: MlflowApi, experiment: str, run: RunInfo) -> Run | None:
     """The oldest run of these results, else the newest that training streamed and nobody took."""
     if mine := api.search_runs(experiment, {names.KEY: run.key}):
         return mine[0]
-    if free := _streamed(api, experiment, run.train_key):
-        api.set_run_tag(free.run_id, names.KEY, run.key)
-    return free
+    for free in _streamed(api, experiment, run.train_key):
+        if _claim(api, free, run.key):
+            return free
+    return None
 
 
-def _streamed(api: MlflowApi, experiment: str, train_key: str) -> Run | None:
+def _streamed(api: MlflowApi, experiment: str, train_key: str) -> list[Run]:
+    """Runs that this training streamed into and whose results nobody has recorded, newest first."""
     streamed = api.search_runs(experiment, {names.TRAIN_KEY: train_key})
-    free = [item for item in streamed if names.KEY not in item.tags]
-    return free[-1] if free else None
+    return [run for run in reversed(streamed) if names.KEY not in run.tags]
+
+
+def _claim(api: MlflowApi, free: Run, key: str) -> bool:
+    """Take a run for these results; false where another process was quicker.
+
+    Two recorders may want the same one: they share a training and differ in what came after it.
+    MLflow sets a param once and refuses another value, which decides between them.
+    """
+    try:
+        api.log_batch(free.run_id, params={names.KEY: key})
+    except ServiceUnavailable:
+        raise
+    except ModelyardError:
+        return False
+    api.set_run_tag(free.run_id, names.KEY, key)
+    return True
 
 
 def _create(api: MlflowApi, experiment: str, run: RunInfo) -> Run:
-    """Make the run; where two processes do so at once, both go on with the older."""
     tags = {names.KEY: run.key, names.TRAIN_KEY: run.train_key}
-    made = api.create_run(experiment, run.run_id, _now_ms(), tags)
-    oldest = min(
-        api.search_runs(experiment, {names.KEY: run.key}),
-        key=lambda item: (item.start_ms, item.run_id),
-        default=made,
-    )
-    if oldest.run_id != made.run_id:
-        api.delete_run(made.run_id)
-    return oldest
+    return api.create_run(experiment, run.run_id, _now_ms(), tags)
 
 
 def _stage_metrics(layout: Layout, run: Run) -> list[Metric]:

@@ -168,7 +168,8 @@ def _link(
         )
         for key, value in flat_metrics(shipped, "test").items()
     ]
-    api.log_output(mlflow_run_id, model.model_id)
+    if model.model_id not in tracked.model_ids:
+        api.log_output(mlflow_run_id, model.model_id)
     api.log_batch(mlflow_run_id, metrics=metrics)
 
 

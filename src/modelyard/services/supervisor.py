@@ -24,7 +24,7 @@ _EXTERNAL = {
     "mlflow": "mlflow_tracking_uri",
     "serving": "serving_url",
 }
-_RETRIES = 3  # starts, where another program takes a port between its choice and its use
+_STARTS = 3  # at most, where services end by no fault of their own
 
 
 def up(
@@ -41,11 +41,11 @@ def up(
         WorkspaceError: The process file, the record, or an address in the environment is not
             usable.
     """
-    for _ in range(_RETRIES - 1):
+    for _ in range(_STARTS - 1):
         services = start(settings, root, on_event=on_event)
         try:
             waiting.wait(services.values(), timeout, on_event)
-        except waiting.PortLost:
+        except waiting.Lost:
             continue
         return services
     services = start(settings, root, on_event=on_event)

@@ -15,8 +15,11 @@ _REMIND = 5.0  # s between two events that say what is still awaited
 _EXTERNAL_TIMEOUT = 5.0  # s for one request to a server elsewhere
 
 
-class PortLost(ServiceUnavailable):
-    """Another program took the port that was chosen for a service; a new start takes another."""
+class Lost(ServiceUnavailable):
+    """A service ended by no fault of its own: starting it again may well help.
+
+    Another program took the port that was chosen for it, or it had been up and was killed.
+    """
 
 
 def wait(
@@ -73,7 +76,7 @@ def _is_ready(service: Service, on_event: OnEvent | None) -> bool:
         _tell(on_event, ServiceEvent(service.name, "external", f"external{place}"))
         return True
     if processes.find(entry) is None:
-        raise _ended(service.name, entry)
+        raise _ended(service.name, entry, service.started)
     age = time.time() - (entry.create_time or 0)
     if not is_up(entry, age):
         return False
@@ -82,10 +85,11 @@ def _is_ready(service: Service, on_event: OnEvent | None) -> bool:
     return True
 
 
-def _ended(name: str, entry: Entry) -> ServiceUnavailable:
-    lost = entry.port is not None and not ports.is_free(entry.port)
-    return (PortLost if lost else ServiceUnavailable)(
-        f"{name} ended while starting. The end of its log:\n{processes.tail(entry.log)}",
+def _ended(name: str, entry: Entry, started: bool) -> ServiceUnavailable:
+    lost = not started or (entry.port is not None and not ports.is_free(entry.port))
+    when = " while starting" if started else ""
+    return (Lost if lost else ServiceUnavailable)(
+        f"{name} ended{when}. The end of its log:\n{processes.tail(entry.log)}",
         f"The whole log is in {entry.log}. Correct what it names, then run: modelyard up",
     )
 

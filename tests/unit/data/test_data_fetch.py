@@ -1,4 +1,4 @@
-"""Fetching: the pinned file arrives whole in ``data/raw``, or an error says what to change and nothing is there."""
+"""Fetching: the pinned file arrives whole in ``data/raw``, or an error says what to change."""
 
 import hashlib
 import os

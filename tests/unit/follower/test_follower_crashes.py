@@ -1,7 +1,7 @@
 """kill -9 between any two writes of follower or rollback: whatever happens, later ticks converge.
 
-Every write (a file, a rename, a deletion, a call that changes the registry) may be the one before or after which the
-process dies. Nothing of the follower's memory survives that, only its files and the registry.
+Every write (a file, a rename, a call that changes the registry) may be the one before or after
+which the process dies. Of the follower nothing survives that but its files and the registry.
 """
 
 import json
@@ -22,15 +22,15 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from unit.follower.fake_registry import FakeRegistry, FakeWorker, check_verdict
 
 from modelyard.errors import PackageError, ServiceUnavailable, WorkspaceError
 from modelyard.follower import audit, fetch, folder, rollback
 from modelyard.follower.fetch import Fetcher
-from modelyard.follower.follow import Follower, check_folder
 from modelyard.follower.folder import ModelFolder
+from modelyard.follower.follow import Follower, check_folder
 from modelyard.follower.settle import Patience
 from modelyard.package import verify_manifest
+from tests.unit.follower.fake_registry import FakeRegistry, FakeWorker, check_verdict
 
 GOOD = (1, 2, 3)
 REFUSED_BY_WORKER = 4
@@ -91,7 +91,8 @@ class FollowerUnderFire(RuleBasedStateMachine):
         self.sequences: list[int] = []
         for module, name in ((folder, "write_json"), (audit, "append")):
             set_(module, name, self.crashes.around(getattr(module, name)))
-        set_(Path, "rename", self.crashes.around(Path.rename))
+        for name in ("rename", "unlink"):
+            set_(Path, name, self.crashes.around(getattr(Path, name)))
         self.registry.before_write = self.crashes.point
         set_(rollback.time, "sleep", lambda _: self.worker.step())
 
@@ -184,7 +185,7 @@ class FollowerUnderFire(RuleBasedStateMachine):
 
     @rule()
     def converge(self) -> None:
-        """With everything up and nobody interfering, what is wanted, what serves and what is said agree."""
+        """With everything up, what is wanted, what serves and what is said come to agree."""
         self.registry.away = False
         if not self.worker.is_up:
             self.worker.start()
@@ -231,7 +232,7 @@ class FollowerUnderFire(RuleBasedStateMachine):
 
 
 FollowerUnderFire.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

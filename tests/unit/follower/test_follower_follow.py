@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.follower.fake_registry import FakeRegistry, FakeWorker, check_verdict
 
 from modelyard.errors import PackageError, ServiceUnavailable, WorkspaceError
 from modelyard.follower import fetch
@@ -18,6 +17,7 @@ from modelyard.follower.follow import Follower
 from modelyard.follower.rollback import rollback
 from modelyard.follower.settle import Patience
 from modelyard.package import verify_manifest
+from tests.unit.follower.fake_registry import FakeRegistry, FakeWorker, check_verdict
 
 
 @dataclass

@@ -20,6 +20,7 @@ from modelyard.services import (
     Service,
     ServiceEvent,
     down,
+    health,
     processes,
     records,
     start,
@@ -92,6 +93,26 @@ def test_only_the_one_that_was_killed_is_started_again_where_it_was(
     assert after["mlflow"].url == before["mlflow"].url
     assert [name for name, service in after.items() if service.started] == ["mlflow"]
     assert after["follower"].pid == before["follower"].pid
+
+
+def test_one_that_dies_while_it_is_looked_at_is_started_again(
+    root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process may live on for a moment: up sees it alive, then gone."""
+    victim = up(settings, root)["mlflow"].pid or 0
+    ask = health.answers
+
+    def kill_then_ask(url: str, timeout: float = 1.0) -> bool:
+        if is_alive(victim):
+            os.kill(victim, signal.SIGKILL)
+        return ask(url, timeout)
+
+    monkeypatch.setattr(health, "answers", kill_then_ask)
+
+    after = up(settings, root)
+
+    assert after["mlflow"].pid != victim
+    assert ask(f"{after['mlflow'].url}/")
 
 
 def test_a_new_address_restarts_those_that_were_given_the_old_one(

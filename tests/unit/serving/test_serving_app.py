@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from unit.serving.tiny_packages import answer, point, publish
 
 from modelyard.serving.app import App
+from tests.unit.serving.tiny_packages import answer, point, publish
 
 SETTINGS = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

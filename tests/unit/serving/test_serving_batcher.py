@@ -68,10 +68,10 @@ def test_only_the_culprit_of_a_failed_batch_fails() -> None:
         batcher = Batcher(run, pool)
         futures = [batcher.submit(_rows(value)) for value in (1, -1, 3)]
         run.gate.set()
-        answers = await asyncio.gather(*futures, return_exceptions=True)
-        assert answers[0][0].tolist() == [[2]]
-        assert isinstance(answers[1], RuntimeError)
-        assert answers[2][0].tolist() == [[6]]
+        assert (await futures[0])[0].tolist() == [[2]]
+        with pytest.raises(RuntimeError, match="negative"):
+            await futures[1]
+        assert (await futures[2])[0].tolist() == [[6]]
 
     with ThreadPoolExecutor(1) as pool:
         asyncio.run(scenario())
