@@ -66,7 +66,7 @@ def is_up(url: str) -> bool:
         return False
 
 
-def wait_until(happened: Callable[[], Answer], seconds: float = SECONDS) -> Answer:
+def wait_until(happened: Callable[[], Answer | None], seconds: float = SECONDS) -> Answer:
     """Wait for something to be true and return it."""
     end = time.monotonic() + seconds
     while not (answer := happened()):

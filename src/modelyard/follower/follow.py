@@ -67,7 +67,7 @@ class Follower:
             ServiceUnavailable: MLflow is away; what needs only the folder has been done.
         """
         for folder in list_folders(self.root):
-            with self._trouble(folder.name), _locked(folder):
+            with self._trouble(f"{folder.name} (folder)"), _locked(folder):
                 settle(folder, self.state_dir, self.patience)
         try:
             for model in self._models():
@@ -76,8 +76,12 @@ class Follower:
         except ServiceUnavailable:
             self._checked.clear()  # it may come back with other versions under the same numbers
             raise
-        folders = list_folders(self.root)
-        return any(not folder.read().is_settled and folder.live_workers() for folder in folders)
+        return any(self._is_busy(folder) for folder in list_folders(self.root))
+
+    def _is_busy(self, folder: ModelFolder) -> bool:
+        with self._trouble(f"{folder.name} (folder)"):
+            return not folder.read().is_settled and bool(folder.live_workers())
+        return False
 
     def _models(self) -> list[RegisteredModel]:
         if not self.names:
@@ -147,7 +151,7 @@ class Follower:
                 self._checked[folder.name] = (champion, pointer.sequence)
                 return
         version = self.registry.get_version(folder.name, champion)
-        if version is None:
+        if version is None or version.status == "PENDING_REGISTRATION":
             return
         try:
             release = self.fetcher.fetch(folder, version)

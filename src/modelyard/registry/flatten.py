@@ -11,10 +11,14 @@ def flat_params(tree: dict[str, Any]) -> dict[str, str]:
 
 
 def flat_metrics(tree: dict[str, Any], group: str) -> dict[str, float]:
-    """Every finite number of ``tree`` by ``group/dotted.path``; lists and texts are left out."""
+    """Every finite number of ``tree`` by ``group/dotted.path``.
+
+    An estimate ``{"value", "low", "high"}`` goes by its own name. Tables (classes, bins) are left
+    to the reports, but for lists whose entries have a ``name``: the candidates.
+    """
     return {
-        f"{group}/{path}": float(value)
-        for path, value in _leaves(tree, "")
+        f"{group}/{path.removesuffix('.value')}": float(value)
+        for path, value in _leaves(_named(tree), "")
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
 
@@ -29,6 +33,16 @@ def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
                 yield from _leaves(item, f"{path}.{index}.")
         else:
             yield path, value
+
+
+def _named(value: Any) -> Any:
+    """The same tree without lists, those of named entries turned into mappings."""
+    if isinstance(value, list):
+        entries = [item for item in value if isinstance(item, dict) and "name" in item]
+        return {str(item["name"]): _named(item) for item in entries}
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    return value
 
 
 def _name(key: str) -> str:

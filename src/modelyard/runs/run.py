@@ -7,6 +7,7 @@ from typing import IO
 
 from modelyard.errors import WorkspaceError
 from modelyard.params import load
+from modelyard.runs.isolated import sweep
 from modelyard.runs.reproduce import Pipeline
 from modelyard.runs.snapshot import Snapshot, new_run_id, take
 from modelyard.settings import Settings
@@ -42,6 +43,8 @@ def begin(root: Path) -> Run:
     root, settings = root.resolve(), Settings()
     load(root)
     lock = _hold(root)
+    if not settings.run_id:
+        sweep(root, settings)
     try:
         run = Run(root, take(root, settings.run_id or new_run_id()), settings, lock)
         if settings.run_id:

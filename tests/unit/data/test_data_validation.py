@@ -11,33 +11,40 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from data_tables import NUM_PIXELS, label_contract, table
+from data_tables import NUM_PIXELS, contract, table, tree
 
 from modelyard.data.contract import check
 from modelyard.data.manifest import build_manifest
 from modelyard.data.readers import Batch
 from modelyard.data.suite import Expected, build_suite
 from modelyard.data.validation import Validation, validate
-from modelyard.params import DataParams
 
 SPOILT = 5
-PARAMS = label_contract(
-    {"required": True, "minimum": 0, "maximum": 3, "enum": [0, 1, 2, 3]},
+BOUNDS = {"required": True, "minimum": 0, "maximum": 3, "enum": [0, 1, 2, 3]}
+PARAMS = contract(
+    schema={
+        "fields": [
+            tree()["schema"]["fields"][0],
+            {"name": "label", "type": "integer", "constraints": BOUNDS},
+            {"name": "site", "type": "string"},
+        ]
+    },
     quality=[
         {"metric": "rowCount", "mustBeGreaterThan": 20},
         {"metric": "duplicateValues", "mustBeLessThan": 1},
-        {"metric": "nullValues", "column": "label", "mustBeLessThan": 1},
+        {"metric": "nullValues", "column": "site", "mustBeLessThan": 1},
     ],
 )
 
 
-def manifest(params: DataParams = PARAMS) -> pd.DataFrame:
+def manifest() -> pd.DataFrame:
     rows = table(24)
     columns = {
         "image": [pa.array([row[index] for row in rows]) for index in range(NUM_PIXELS)],
         "label": [pa.array([row[-1] for row in rows])],
+        "site": [pa.array(["a", "b"] * 12)],
     }
-    return build_manifest(check([Batch(np.arange(24), columns)], params), params)
+    return build_manifest(check([Batch(np.arange(24), columns)], PARAMS), PARAMS)
 
 
 def put(column: str, value: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -68,7 +75,8 @@ SPOILS: dict[tuple[str, str], Callable[[pd.DataFrame], pd.DataFrame]] = {
     ("expect_column_unique_value_count_to_be_between", "sha256"): lambda frame: frame.assign(
         sha256=["a" * 64] * 2 + frame["sha256"].tolist()[2:]
     ),
-    ("expect_column_proportion_of_non_null_values_to_be_between", "label"): put("label", None),
+    ("expect_column_proportion_of_non_null_values_to_be_between", "site"): put("site", None),
+    ("expect_column_values_to_be_of_type", "site"): lambda frame: frame.assign(site=1),
 }
 
 

@@ -262,6 +262,22 @@ def test_a_full_disk_refuses_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch
     assert yard.aliases["live"] == 2
 
 
+def test_a_lasting_trouble_is_logged_once_and_stops_no_other_model(
+    yard: Yard, caplog: pytest.LogCaptureFixture
+) -> None:
+    yard.promote(1)
+    yard.registry.add("other", 1)
+    yard.registry.aliases["other"]["champion"] = 1
+    (yard.root / "m/history.json").write_text("{")
+    for _ in range(4):
+        yard.follower.tick()
+    assert (yard.root / "other/live.json").exists()
+    assert yard.worker.served == 1
+    messages = [record.getMessage() for record in caplog.records]
+    about = [message for message in messages if "cannot be understood" in message]
+    assert len(about) == len(set(about)) > 0
+
+
 def test_a_name_that_is_no_folder_name_stops_nobody_else(yard: Yard) -> None:
     yard.registry.aliases["../up"] = {"champion": 1}
     yard.promote(1)

@@ -127,3 +127,16 @@ def test_nested_values_get_dotted_names() -> None:
     tree = {"a": {"b": 1, "c": [1, 2]}, "d": [{"e": "x"}, {"e": None}], "f g/h": True}
     assert flat_params(tree) == {"a.b": "1", "a.c": "[1, 2]", "d.0.e": "x", "f g_h": "True"}
     assert flat_metrics(tree, "m") == {"m/a.b": 1.0}
+
+
+def test_estimates_and_named_entries_become_metrics_and_tables_do_not() -> None:
+    tree = {
+        "accuracy": {"value": 0.9, "low": 0.8},
+        "bins": [{"rows": 1}, {"rows": 2}],
+        "candidates": [{"name": "int8", "size": 3, "kept": True}],
+    }
+    assert flat_metrics(tree, "m") == {
+        "m/accuracy": 0.9,
+        "m/accuracy.low": 0.8,
+        "m/candidates.int8.size": 3.0,
+    }

@@ -1,0 +1,134 @@
+"""kill -9 in each stage, then run again: only what was unfinished is repeated, and the digests are the same."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import project
+
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.distributed]
+
+STAGES = ["fetch", "ingest", "train", "evaluate", "compress"]
+
+
+def finished_stages(root: Path) -> list[str]:
+    lock = root / "dvc.lock"
+    text = lock.read_text() if lock.exists() else ""
+    return [name for name in STAGES if f"\n  {name}:" in text]
+
+
+def checkpoints(root: Path) -> list[Path]:
+    return list((root / ".modelyard" / "checkpoints").glob("*/epoch-*/manifest.json"))
+
+
+def until(condition: Callable[[], bool], process: psutil.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.conftest import copy_project
+
+    root = copy_project(tmp_path_factory.mktemp("undisturbed") / "clone")
+    project.shrink(root)
+    project.dvc(root, "repro")
+    return root
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_in_each_stage(
+    undisturbed: Path, tmp_path: Path, servers: dict[str, str], stage: str
+) -> None:
+    root = tmp_path / "clone"
+    # The stages before are taken from the undisturbed clone; the one under test and the later ones are not.
+    copy_until(undisturbed, root, stage)
+    before = STAGES[: STAGES.index(stage)]
+    assert finished_stages(root) == before
+    with project.started(root, "run", "--no-up", **servers) as process:
+        if stage == "train":
+            until(lambda: bool(checkpoints(root)), process)
+        else:
+            begun = {"fetch": ".dvc/tmp/rwlock", "compress": ".dvc/tmp/rwlock"}
+            until(lambda: under_way(root, stage, begun), process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive, "a killed flow leaves no worker behind"
+    assert finished_stages(root) == before, "the killed stage is not recorded"
+    saved = len(checkpoints(root))
+    printed = project.modelyard(root, "run", "--no-up", **servers).stdout
+    marks = {line.split()[1]: line[0] for line in printed.splitlines() if line[:1] in "✓↺=✗!" and line[:1]}
+    assert [marks[name] for name in before] == ["="] * len(before)
+    assert marks[stage] == "✓"
+    assert (saved > 0) == (stage == "train")
+    assert package_digest(root) == package_digest(undisturbed)
+    assert (root / "dvc.lock").read_text() == (undisturbed / "dvc.lock").read_text()
+
+
+def test_kill_of_a_training_worker(undisturbed: Path, tmp_path: Path, servers: dict[str, str]) -> None:
+    root = tmp_path / "clone"
+    copy_until(undisturbed, root, "train")
+    with project.started(root, "run", "--no-up", **servers) as process:
+        until(lambda: bool(checkpoints(root)), process)
+        workers = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "RANK" in child.environ()
+        ]
+        victim = (workers or psutil.Process(process.pid).children(recursive=True))[-1]
+        victim.kill()
+        output, _ = process.communicate(timeout=150)
+    if process.returncode:
+        assert "rank" in output
+        project.modelyard(root, "run", "--no-up", **servers)
+    assert package_digest(root) == package_digest(undisturbed)
+    assert (root / "dvc.lock").read_text() == (undisturbed / "dvc.lock").read_text()
+
+
+def under_way(root: Path, stage: str, begun: dict[str, str]) -> bool:
+    """Whether DVC holds the outputs of the stage for writing."""
+    lock = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        held = json.loads(lock.read_text() or "{}")
+    except (FileNotFoundError, ValueError):
+        return False
+    output = {"fetch": "data/raw", "ingest": "data/dataset", "evaluate": "reports/evaluation"}.get(
+        stage, "models/package"
+    )
+    return any(path.endswith(output) and "write" in owners for path, owners in held.items())
+
+
+def copy_until(source: Path, target: Path, stage: str) -> None:
+    """A copy of a finished clone in which ``stage`` and all after it have never run."""
+    import yaml
+
+    shutil.copytree(source, target, symlinks=True)
+    kept = STAGES[: STAGES.index(stage)]
+    lock = yaml.safe_load((target / "dvc.lock").read_text())
+    for name in STAGES:
+        if name not in kept:
+            for out in lock["stages"].pop(name)["outs"]:
+                path = target / out["path"]
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if kept:
+        (target / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    else:
+        (target / "dvc.lock").unlink()
+    shutil.rmtree(target / ".modelyard", ignore_errors=True)
+    for runs in (target / ".dvc/cache/runs", target / ".dvc/cache/files/md5/../../runs"):
+        shutil.rmtree(runs, ignore_errors=True)
+
+
+def package_digest(root: Path) -> str:
+    return json.loads((root / "models/package/manifest.json").read_text())["digest"]
