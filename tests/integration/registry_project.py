@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from modelyard.artifacts import Layout, write_json
+from modelyard.artifacts import Layout, ModelVersion, write_json
+from modelyard.mlflow_api import MlflowApi
 from modelyard.package import write_manifest
 from modelyard.params import Params, parse
+from modelyard.registry.gate import gate
+from modelyard.registry.record import record
+from modelyard.registry.register import register
 from modelyard.registry.runs import RunInfo
+from modelyard.registry.verdict import Verdict
 
 LABELS = ["0", "1", "2"]
 SIDE = 4
@@ -178,3 +183,59 @@ def _write_results(layout: Layout, accuracy: float) -> None:
     (layout.trained / "history.json").write_text(json.dumps(history), encoding="utf-8")
     write_json(layout.metrics("ingest"), {"rows": {"accepted": 3 * ROWS, "rejected": 2}})
     write_json(layout.metrics("evaluate"), {"accuracy": {"value": accuracy, "low": 0.9}})
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+class Mortal(MlflowApi):
+    """A client that dies before its n-th change reaches the server."""
+
+    def __init__(self, url: str, dies_at: int | None = None) -> None:
+        super().__init__(url)
+        self.changes: list[str] = []
+        self._dies_at = dies_at
+
+    def send(self, method: str, path: str, *, refuse: bool = True, **options: Any) -> Any:
+        if method == "GET" or path.endswith("/search"):
+            return super().send(method, path, refuse=refuse, **options)
+        if len(self.changes) == self._dies_at:
+            raise Killed
+        self.changes.append(f"{method} {path}")
+        return super().send(method, path, refuse=refuse, **options)
+
+    @property
+    def moments(self) -> list[int]:
+        """Every change but the uploads, and of these the first and the last."""
+        uploads = [at for at, change in enumerate(self.changes) if change.startswith("PUT")]
+        others = set(range(len(self.changes))) - set(uploads)
+        return sorted(others | {uploads[0], uploads[-1]})
+
+
+class Project:
+    """A miniature project with a server and a signing key."""
+
+    def __init__(self, layout: Layout, name: str, **promote: Any) -> None:
+        self.layout, self.params = layout, params(name, **promote)
+        self.name = name
+        self.keys = layout.root / "keys"
+        self.trusted = self.keys / "trusted"
+
+    def record(self, api: MlflowApi, key: str = "key-1") -> str:
+        return record(self.layout, self.params, run_info(key), api)
+
+    def register(self, api: MlflowApi, key: str = "key-1", **info: Any) -> ModelVersion:
+        run = run_info(key, **info)
+        mlflow_run = record(self.layout, self.params, run, api)
+        return register(self.layout, self.params, run, mlflow_run, api, self.keys, self.trusted)
+
+    def gate(self, api: MlflowApi, version: ModelVersion) -> Verdict:
+        # Shared: the tests' few model files are measured once.
+        measurements = self.layout.root.parents[1] / "measurements"
+        return gate(
+            version, self.layout, self.params.promote, api, self.keys, self.trusted, measurements
+        )
+
+    def another_package(self, gain: float) -> None:
+        write_package(self.layout.package, self.layout, accuracy=0.98, gain=gain)

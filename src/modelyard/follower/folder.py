@@ -91,8 +91,9 @@ class ModelFolder:
 
     def point(self, release: Release, pinned: bool) -> Pointer:
         """Write the live pointer."""
-        last = self._read("sequence.json")
-        sequence = last["last"] + 1 if last else 1
+        last, before = self._read("sequence.json"), self._read("live.json")
+        used = (last["last"] if last else 0, before["sequence"] if before else 0)
+        sequence = 1 + max(used)
         # Kept apart: the pointer may be withdrawn, and a late ack must not seem to mean a new one.
         write_json(self.path / "sequence.json", {"last": sequence})
         pointer = Pointer(release, sequence, pinned)

@@ -1,11 +1,12 @@
-"""What the process that workers are forked from imports once for all of them."""
+"""What the process that workers are forked from imports once for all of them.
 
-import pandas
-import pyarrow.parquet
+Nothing here may start a thread, which a fork would not copy: so no pyarrow and no pandas.
+"""
+
 import safetensors.torch
 import torch._dynamo
 import torch.distributed.elastic.multiprocessing
 
 import modelyard.training.worker
 
-__all__ = ["modelyard", "pandas", "pyarrow", "safetensors", "torch"]
+__all__ = ["modelyard", "safetensors", "torch"]
