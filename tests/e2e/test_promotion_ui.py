@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         project.modelyard(clone, "run")
         for seed in (1, 2, 3):
             project.modelyard(
-                clone, "run", "--set", "promote.mode=manual", "--set", f"train.seed={seed}"
+                clone, "run", "--set", "promote.mode=manual", "--set", f"evaluate.seed={seed}"
             )
         yield clone
     finally:
@@ -188,8 +188,7 @@ def test_a_wrong_signature_is_refused(root: Path, page: Page) -> None:
 
 
 def test_a_version_without_a_passed_gate_is_refused(root: Path, page: Page) -> None:
-    source = get(root, f"model-versions/get?name={NAME}&version=1")["model_version"]
-    body = {"name": NAME, "source": source["source"], "run_id": source["run_id"]}
+    body = {"name": NAME, "source": f"models:/{NAME}/1"}
     request = urllib.request.Request(
         f"{address(root, 'mlflow')}/api/2.0/mlflow/model-versions/create",
         json.dumps(body).encode(),

@@ -1,4 +1,4 @@
-"""A tiny project to train on: bright bars at one of three places in 8x8 images, and networks that misbehave."""
+"""A tiny project to train on: bars at three places in 8x8 images, and a network that misbehaves."""
 
 import hashlib
 import json
@@ -26,16 +26,15 @@ from torch import nn
 
 
 class Misbehaving(nn.Module):
-    """An MLP that writes its process id and, in one training step of one rank, does what ``deed`` says."""
+    """An MLP that writes its process id and, in one step of one rank, does ``deed``."""
 
     def __init__(self, input_shape, num_classes, deed, folder, rank, step, once):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(input_shape[1] * input_shape[2], 16), nn.ReLU(),
-            nn.Dropout(0.2), nn.Linear(16, num_classes),
+            nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, num_classes)
         )
-        self.deed, self.folder, self.rank, self.step, self.once = deed, Path(folder), rank, step, once
-        self.steps = 0
+        self.deed, self.folder, self.rank = deed, Path(folder), rank
+        self.step, self.once, self.steps = step, once, 0
 
     def forward(self, images):
         if self.training:

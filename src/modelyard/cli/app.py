@@ -1,5 +1,6 @@
 """The commands, each with an example; heavy modules are imported by the command that needs them."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -39,7 +40,10 @@ def main() -> None:
         root = _project()
         os.chdir(root)
         sys.path[:0] = [path for path in (str(root / "src"), str(root)) if path not in sys.path]
-        sys.exit(app(prog_name="modelyard", standalone_mode=False))
+        status = app(prog_name="modelyard", standalone_mode=False)
+        # The collector would walk torch's and ONNX's object graphs for seconds before the process may end.
+        gc.freeze()
+        sys.exit(status)
 
 
 def _project() -> Path:

@@ -62,6 +62,8 @@ def show_first_answer(console: Console, settings: Settings, name: str) -> None:
     console.print()
     console.print(f"  Prefect  {(prefect or '').removesuffix('/api')}", highlight=False)
     console.print(f"  MLflow   {mlflow}/#/models/{name}", highlight=False)
+    if serving is None:
+        return
     console.print(f"  model    {serving}/v2/models/{name}", highlight=False)
     try:
         example = _example(settings, name)

@@ -51,7 +51,7 @@ def advance(root: Path, settings: Settings, params: Params, version: ModelVersio
         return Promotion("refused", verdict.reason, aliases)
     if params.promote.mode == "manual":
         reason = f"passed its gate; `modelyard promote {version.version}` makes it champion"
-        return Promotion("manual", reason, (*aliases, "challenger"))
+        return Promotion("manual", reason, tuple({*aliases, "challenger"}))
     try:
         aliases = wish(settings, version.name, version.version)
     except GateRefused as refusal:

@@ -1,0 +1,1 @@
+"""The team's own models: a function here is a factory, as ``custom.module:function``."""

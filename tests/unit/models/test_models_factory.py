@@ -1,0 +1,125 @@
+"""Every network of the zoo builds, wrong arguments are named, and a user's factory is checked."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from modelyard.errors import ParamsError
+from modelyard.models import build
+from modelyard.params import ModelParams
+
+ROOT = Path(__file__).parents[3]
+SHAPE = (1, 28, 28)
+
+
+def _build(factory: str, root: Path = ROOT, init: Any = "default", **args: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return build(ModelParams(factory=factory, args=args, init=init), SHAPE, 10, root)
+
+
+@pytest.mark.parametrize(
+    ("factory", "args"),
+    [
+        ("mlp", {}),
+        ("mlp", {"hidden": [], "batch_norm": True}),
+        ("mlp", {"hidden": [8, 4], "dropout": 0.5, "batch_norm": True}),
+        ("cnn", {}),
+        ("cnn", {"channels": [2, 2, 2, 2], "dropout": 0.5, "batch_norm": False}),
+        ("resnet", {}),
+        ("resnet", {"depth": 14, "width": 2}),
+        ("custom.example:patch_mlp", {"width": 8}),
+    ],
+)
+def test_maps_images_to_logits_and_learns(factory: str, args: dict[str, Any]) -> None:
+    model = _build(factory, **args)
+    logits = model(torch.randn(3, *SHAPE))
+    assert logits.shape == (3, 10)
+    assert logits.dtype == torch.float32
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.lists(st.integers(1, 3), min_size=1, max_size=6),
+)
+def test_cnn_fits_the_image_or_says_how_many_stages_do(
+    height: int, width: int, channels: list[int]
+) -> None:
+    params = ModelParams(factory="cnn", args={"channels": channels, "hidden": 2})
+    most = min(height, width).bit_length() - 1
+    if len(channels) > most:
+        with pytest.raises(ParamsError, match="halve an image") as error:
+            build(params, (1, height, width), 2, ROOT)
+        assert f"nearest: {channels[:most]}" in str(error.value)
+    else:
+        model = build(params, (1, height, width), 2, ROOT)
+        assert model(torch.zeros(2, 1, height, width)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("factory", "args", "words"),
+    [
+        ("cnn", {"chanels": [4]}, "model.args.chanels: unknown key; did you mean 'channels'?"),
+        ("cnn", {"hidden": 0}, "model.args.hidden: 0 is out of range; nearest: at least 1"),
+        ("mlp", {"dropout": 1.0}, "model.args.dropout: 1.0 is out of range; nearest: less than 1"),
+        ("mlp", {"hidden": 64}, "for example: [256, 128]"),
+        ("mlp", {"hidden": ["wide"]}, "model.args.hidden.0"),
+        ("resnet", {"depth": 10}, "model.args.depth: 10 is not 6n + 2; nearest: 8"),
+        ("resnet", {"depth": 500}, "nearest: 110"),
+        ("custom.example:patch_mlp", {"pach": 7}, "model.args.pach: custom.example:patch_mlp has"),
+        ("custom.example:patch_mlp", {"pach": 7}, "did you mean 'patch'?"),
+        ("custom.example:patch_mlp", {"num_classes": 7}, "leave it out"),
+        ("custom.example:patch_mpl", {}, "did you mean 'patch_mlp'?"),
+        ("custom.exmaple:patch_mlp", {}, "cannot be imported: ModuleNotFoundError"),
+        ("custom.example:patch_mlp", {"patch": 0}, "raised ZeroDivisionError"),
+    ],
+)
+def test_wrong_arguments_are_named(factory: str, args: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        _build(factory, **args)
+    assert words in str(error.value)
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return 5", "returned int, not an nn.Module"),
+        ("raise KeyError('lost')", "raised KeyError: 'lost'"),
+        ("return nn.Flatten()", "maps 2 images to (2, 784), not to (2, 10)"),
+        ("return nn.Linear(3, 10)", "fails on images of (1, 28, 28)"),
+    ],
+)
+def test_a_factory_that_breaks_the_contract(body: str, words: str, tmp_path: Path) -> None:
+    module = f"broken_{abs(hash(body))}"
+    code = f"from torch import nn\ndef make(input_shape, num_classes):\n    {body}\n"
+    (tmp_path / f"{module}.py").write_text(code)
+    with pytest.raises(ParamsError) as error:
+        _build(f"{module}:make", tmp_path)
+    assert words in str(error.value)
+
+
+def test_initialization_draws_the_spread_that_it_names() -> None:
+    width = 512
+    spreads = {}
+    for init in ("default", "xavier", "kaiming"):
+        weights = _build("mlp", init=init, hidden=[width, width]).state_dict()
+        spreads[init] = float(weights["layers.3.weight"].std())
+    assert spreads["xavier"] == pytest.approx((1 / width) ** 0.5, rel=0.05)
+    assert spreads["kaiming"] == pytest.approx((2 / width) ** 0.5, rel=0.05)
+    assert spreads["default"] == pytest.approx((1 / (3 * width)) ** 0.5, rel=0.05)
+
+
+def test_same_seed_same_weights() -> None:
+    first, second = _build("cnn", init="kaiming"), _build("cnn", init="kaiming")
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
