@@ -44,13 +44,23 @@ def params() -> str:
         section = _section(info.annotation)
         assert section is not None
         lines += [f"## {info.alias or name}", "", _doc(section), ""]
-        lines += ["| key | type | default |", "|---|---|---|", *_rows(section, info.alias or name), ""]
+        lines += [
+            "| key | type | default |",
+            "|---|---|---|",
+            *_rows(section, info.alias or name),
+            "",
+        ]
     return "\n".join(lines)
 
 
 def settings() -> str:
     """Every environment variable."""
-    lines = ["# Environment", "", "None is needed. Written by `make reference` from `src/modelyard/settings.py`.", ""]
+    lines = [
+        "# Environment",
+        "",
+        "None is needed. Written by `make reference` from `src/modelyard/settings.py`.",
+        "",
+    ]
     lines += ["| variable | default |", "|---|---|"]
     for name, info in Settings.model_fields.items():
         variable = info.validation_alias or f"MODELYARD_{name.upper()}"
@@ -85,9 +95,13 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if origin is dict:
         return "mapping"
-    return {"NoneType": "null", "str": "text", "bool": "true \\| false", "int": "integer", "float": "number"}.get(
-        getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))
-    )
+    return {
+        "NoneType": "null",
+        "str": "text",
+        "bool": "true \\| false",
+        "int": "integer",
+        "float": "number",
+    }.get(getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation)))
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -4,6 +4,7 @@ from prefect import task
 
 from modelyard.artifacts import Layout, RawData
 from modelyard.runs.run import Run
+from modelyard.training import warm_up
 from tasks.stage import TASK, run_stage
 
 
@@ -15,6 +16,9 @@ def fetch(run: Run) -> RawData:
         SourceError: the source is missing, empty, or not the file that ``data.sha256`` names.
     """
     data = run.params.data
-    run_stage("fetch", run, lambda: f"{data.source.rpartition('/')[2]}, {data.license}")
+    done = run_stage("fetch", run, lambda: f"{data.source.rpartition('/')[2]}, {data.license}")
+    if done.outcome == "executed":
+        # New data is trained on: let the workers' torch load while it is ingested.
+        warm_up()
     path = next(path for path in Layout(run.root).raw.iterdir() if path.is_file())
     return RawData(path, data.sha256)

@@ -21,7 +21,9 @@ def push(run: Run) -> int | None:
     try:
         num_files = run.pipeline.push()
     except ModelyardError as error:
-        report("push", "skipped", perf_counter() - started, f"{error.message} (the next run pushes)")
+        report(
+            "push", "skipped", perf_counter() - started, f"{error.message} (the next run pushes)"
+        )
         return None
     state = "done" if num_files else "unchanged"
     report("push", state, perf_counter() - started, f"{num_files} files" if num_files else "")

@@ -38,7 +38,9 @@ def register(package: ModelPackage, run: Run) -> ModelVersion | None:
 def show_summary(run: Run, result: summary.Result) -> None:
     """Leave the run's table as an artifact of the Prefect run."""
     table = summary.rows(run.root, run.settings.measurements, result)
-    create_markdown_artifact(summary.markdown(table), key="summary", description="What this run made")
+    create_markdown_artifact(
+        summary.markdown(table), key="summary", description="What this run made"
+    )
 
 
 def _page() -> str | None:

@@ -7,6 +7,7 @@ from time import perf_counter
 from prefect.cache_policies import NO_CACHE
 
 from modelyard.runs.progress import report
+from modelyard.runs.reproduce import StageRun
 from modelyard.runs.run import Run
 from modelyard.stages import Execution
 
@@ -16,7 +17,7 @@ TASK = {"cache_policy": NO_CACHE, "persist_result": False}
 
 def run_stage(
     name: str, run: Run, found: Callable[[], str], execution: Execution | None = None
-) -> None:
+) -> StageRun:
     """Bring the outputs of a stage up to date; ``found`` tells in a few words what is in them.
 
     Raises:
@@ -25,8 +26,11 @@ def run_stage(
     report(name, "started")
     started = perf_counter()
     try:
-        done = run.pipeline.run(name, replace(execution or Execution(run.settings), settings=run.settings))
+        done = run.pipeline.run(
+            name, replace(execution or Execution(run.settings), settings=run.settings)
+        )
     except BaseException:
         report(name, "failed", perf_counter() - started)
         raise
     report(name, done.outcome, done.seconds, found())
+    return done

@@ -93,7 +93,9 @@ def modelyard(
     root: Path, *words: str, check: bool = True, timeout: float = 180, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the clone's own code; with ``check`` its failure fails the test, output shown."""
-    return call(root, sys.executable, "-m", "modelyard.cli", *words, check=check, timeout=timeout, **extra)
+    return call(
+        root, sys.executable, "-m", "modelyard.cli", *words, check=check, timeout=timeout, **extra
+    )
 
 
 def call(

@@ -52,7 +52,9 @@ def execute(name: str, root: Path, execution: Execution) -> Any:
     params, layout = load(root), Layout(root)
     before = fingerprint(name, root)
     artifact = _call(name, layout, params, execution)
-    changed = sorted(path for path, state in fingerprint(name, root).items() if before.get(path) != state)
+    changed = sorted(
+        path for path, state in fingerprint(name, root).items() if before.get(path) != state
+    )
     if load(root) != params:
         changed.append("params.yaml")
     if changed:
@@ -82,7 +84,9 @@ def stage_key(name: str, root: Path, params: Params) -> str:
     tree = params.model_dump(mode="json", by_alias=True)
     sections = {key: _lookup(tree, key) for key in _definition(name, root).get("params") or []}
     files = {str(path): sha256_file(root / path) for path in _files(name, root)}
-    return hashlib.sha256(canonical({"stage": name, "params": sections, "files": files})).hexdigest()
+    return hashlib.sha256(
+        canonical({"stage": name, "params": sections, "files": files})
+    ).hexdigest()
 
 
 def fingerprint(name: str, root: Path) -> dict[str, tuple[int, int]]:

@@ -11,7 +11,9 @@ import yaml
 from modelyard.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [path for folder in ("src", "flows", "tasks", "custom") for path in (ROOT / folder).rglob("*.py")]
+SOURCES = [
+    path for folder in ("src", "flows", "tasks", "custom") for path in (ROOT / folder).rglob("*.py")
+]
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -87,7 +87,9 @@ class Stream:
             sleep(0.005)
 
     def ask(self) -> str:
-        request = urllib.request.Request(self._url, self._body, {"content-type": "application/json"})
+        request = urllib.request.Request(
+            self._url, self._body, {"content-type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 version = answer.headers["x-model-version"]
@@ -226,7 +228,9 @@ def test_rollback_works_with_mlflow_stopped(root: Path) -> None:
     assert {status for status, _ in stream.answers} == {200}
     project.modelyard(root, "up")
     assert within(15, lambda: alias(root, "live") == "1" and alias(root, "champion") == "1")
-    audit = [json.loads(line) for line in (root / ".modelyard/audit.jsonl").read_text().splitlines()]
+    audit = [
+        json.loads(line) for line in (root / ".modelyard/audit.jsonl").read_text().splitlines()
+    ]
     assert any(line["reason"] == "test" for line in audit)
 
 

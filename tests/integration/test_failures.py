@@ -103,9 +103,7 @@ def test_failures_interrupted(small: Path, servers: dict[str, str]) -> None:
 
 
 @pytest.mark.distributed
-def test_failures_mlflow_gone(
-    small: Path, servers: dict[str, str], tmp_path: Path
-) -> None:
+def test_failures_mlflow_gone(small: Path, servers: dict[str, str], tmp_path: Path) -> None:
     edit(small, "train", {"epochs": 40, "early_stopping": None})
     settings = Settings(state_dir=tmp_path / "own", mlflow_port=0)
     address = {"PREFECT_API_URL": servers["PREFECT_API_URL"]}
@@ -135,7 +133,10 @@ def test_failures_prefect_away(small: Path) -> None:
     done = project.modelyard(small, "run", "--no-up", check=False)
     assert done.returncode == 1
     assert "no Prefect server is known" in done.stderr
-    away = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    away = {
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    }
     done = project.modelyard(small, "run", "--no-up", check=False, **away)
     assert done.returncode == 1
     assert "http://127.0.0.1:9/api" in done.stderr

@@ -67,7 +67,10 @@ def test_two_isolated_runs_beside_one_in_place(small: Path, servers: dict[str, s
     assert project.dvc(small, "status").stdout.strip() == "Data and pipelines are up to date."
     # Ingest ran in one of the three; a further run finds what it needs in the shared cache.
     printed = project.modelyard(small, "run", "--no-up", "--set", "train.seed=1", **servers).stdout
-    assert all(f"= {stage}" in printed or f"↺ {stage}" in printed for stage in ("ingest", "train", "compress"))
+    assert all(
+        f"= {stage}" in printed or f"↺ {stage}" in printed
+        for stage in ("ingest", "train", "compress")
+    )
 
 
 def test_a_recipe_takes_the_place_of_params(small: Path, servers: dict[str, str]) -> None:

@@ -68,7 +68,11 @@ def test_kill_in_each_stage(
     assert finished_stages(root) == before, "the killed stage is not recorded"
     saved = len(checkpoints(root))
     printed = project.modelyard(root, "run", "--no-up", **servers).stdout
-    marks = {line.split()[1]: line[0] for line in printed.splitlines() if line[:1] in "✓↺=✗!" and line[:1]}
+    marks = {
+        line.split()[1]: line[0]
+        for line in printed.splitlines()
+        if line[:1] in "✓↺=✗!" and line[:1]
+    }
     assert [marks[name] for name in before] == ["="] * len(before)
     assert marks[stage] == "✓"
     assert (saved > 0) == (stage == "train")
@@ -76,7 +80,9 @@ def test_kill_in_each_stage(
     assert (root / "dvc.lock").read_text() == (undisturbed / "dvc.lock").read_text()
 
 
-def test_kill_of_a_training_worker(undisturbed: Path, tmp_path: Path, servers: dict[str, str]) -> None:
+def test_kill_of_a_training_worker(
+    undisturbed: Path, tmp_path: Path, servers: dict[str, str]
+) -> None:
     root = tmp_path / "clone"
     copy_until(undisturbed, root, "train")
     with project.started(root, "run", "--no-up", **servers) as process:

@@ -1,7 +1,6 @@
 """Both ways to run the stages leave the same; what changed runs again, and nothing else does."""
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -35,9 +34,7 @@ def stale(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory, servers: dict[str, str]
-) -> tuple[Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory, servers: dict[str, str]) -> tuple[Path, str]:
     """A clone whose pipeline a flow has run to its end, and what that printed."""
     from tests.conftest import copy_project
 
@@ -72,7 +69,9 @@ def test_after_a_run_dvc_has_nothing_to_do(finished: tuple[Path, str]) -> None:
     assert (root / "dvc.lock").read_bytes() == before
 
 
-def test_a_second_run_executes_no_stage(finished: tuple[Path, str], servers: dict[str, str]) -> None:
+def test_a_second_run_executes_no_stage(
+    finished: tuple[Path, str], servers: dict[str, str]
+) -> None:
     root, _ = finished
     printed = project.modelyard(root, "run", "--no-up", **servers).stdout
     assert outcomes(printed) == {name: "unchanged" for name in [*STAGES, "push", "register"]} | {
@@ -141,7 +140,13 @@ def test_a_changed_comment_in_code_reruns_its_stage_and_no_later_one(
     with (copy / "src/modelyard/evaluation/pictures.py").open("a") as file:
         file.write("\n# A comment changes the code's hash, but not what it does.\n")
     done = outcomes(project.modelyard(copy, "run", "--no-up", **servers).stdout)
-    assert [done[name] for name in STAGES] == ["unchanged", "unchanged", "unchanged", "executed", "unchanged"]
+    assert [done[name] for name in STAGES] == [
+        "unchanged",
+        "unchanged",
+        "unchanged",
+        "executed",
+        "unchanged",
+    ]
 
 
 def test_why_names_the_cause(copy: Path) -> None:
@@ -172,8 +177,7 @@ def test_code_that_changes_while_its_stage_runs_is_not_recorded(
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "src/modelyard/training/loop.py changed while it ran" in output
-    assert "epoch" not in (copy / "dvc.lock").read_text()
-    os.utime(copy / "dvc.lock")
+    assert "seed: 2" not in (copy / "dvc.lock").read_text()
     assert any(item.stage == "train" and item.reasons for item in forecast(copy))
 
 

@@ -19,10 +19,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Name = Annotated[str, typer.Argument(help="The registered model; by default registry.name of params.yaml.")]
+Name = Annotated[
+    str, typer.Argument(help="The registered model; by default registry.name of params.yaml.")
+]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a param; the run is then isolated. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a param; the run is then isolated. Repeatable."
+    ),
 ]
 
 
@@ -185,7 +189,9 @@ def rollback(
 def predict(
     file: Annotated[
         Path | None,
-        typer.Argument(help='A picture, or JSON {"rows": [...]}; by default the live package\'s example.'),
+        typer.Argument(
+            help='A picture, or JSON {"rows": [...]}; by default the live package\'s example.'
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model.")] = None,
 ) -> None:

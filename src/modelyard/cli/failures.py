@@ -33,7 +33,9 @@ def explained() -> Iterator[None]:
         rich_utils.rich_format_error(error)
         _end(error.exit_code)
     except (KeyboardInterrupt, Abort):
-        _print("interrupted", "Nothing half-written counts: run again, it goes on where it stopped.")
+        _print(
+            "interrupted", "Nothing half-written counts: run again, it goes on where it stopped."
+        )
         _end(130)
     except ModelyardError as error:
         if debugging():
@@ -59,7 +61,10 @@ def explained() -> Iterator[None]:
 def _from_os(error: OSError) -> tuple[str, str]:
     place = error.filename or "a file"
     if error.errno == errno.ENOSPC:
-        return f"no space left on the disk ({place})", "Free some space and run again; nothing was half-written."
+        return (
+            f"no space left on the disk ({place})",
+            "Free some space and run again; nothing was half-written.",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{place}: {error.strerror}", "Give this user the right to write there."
     return f"{place}: {error.strerror or error}", "`modelyard doctor` looks for common causes."

@@ -18,7 +18,9 @@ def run_isolated_command(overrides: list[str], recipe: Path | None, no_up: bool)
     console = Console(soft_wrap=True)
     run_id, status = run_isolated(Path(), overrides, recipe)
     if status == 0:
-        console.print(f"result: branch [bold]runs/{run_id}[/bold] (params.yaml, dvc.lock, metrics/)")
+        console.print(
+            f"result: branch [bold]runs/{run_id}[/bold] (params.yaml, dvc.lock, metrics/)"
+        )
     else:
         console.print(f"run {run_id} failed; its code is kept as refs/modelyard/runs/{run_id}")
     return status

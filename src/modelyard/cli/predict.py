@@ -51,7 +51,8 @@ def ask(settings: Settings, name: str, file: Path) -> dict[str, Any]:
         raise ModelyardError(f"the model server refuses {file}: {reason}") from None
     except urllib.error.URLError as error:
         raise ServiceUnavailable(
-            f"the model server at {address} does not answer: {error.reason}", "`modelyard up` starts it."
+            f"the model server at {address} does not answer: {error.reason}",
+            "`modelyard up` starts it.",
         ) from None
 
 
@@ -95,7 +96,8 @@ def _example(settings: Settings, name: str) -> Path:
         live = read_json(folder / "live.json")
     except FileNotFoundError:
         raise ModelyardError(
-            f"no version of {name} is live", "`modelyard run` makes one; `modelyard status` shows what is."
+            f"no version of {name} is live",
+            "`modelyard run` makes one; `modelyard status` shows what is.",
         ) from None
     source = folder / live["path"] / "input_example.json"
     (row,) = read_json(source)["rows"][:1]

@@ -20,7 +20,9 @@ def register_command() -> None:
     state = "registered" if created else "is registered already"
     console.print(f"{version.name} version {version.version} {state}, digest {version.digest[:12]}")
     verdict = judge(Path(), settings, params, version)
-    console.print(f"gate: {'passed' if verdict.passed else 'not passed'}: {verdict.reason}", highlight=False)
+    console.print(
+        f"gate: {'passed' if verdict.passed else 'not passed'}: {verdict.reason}", highlight=False
+    )
     if verdict.passed:
         console.print(f"`modelyard promote {version.version}` makes it champion")
 

@@ -41,7 +41,9 @@ def status_command() -> None:
         table.add_column(column)
     for service in status(settings):
         memory = f"{service.memory_mb:,.0f} MB" if service.memory_mb else ""
-        table.add_row(service.name, service.state, service.url or "", str(service.pid or ""), memory)
+        table.add_row(
+            service.name, service.state, service.url or "", str(service.pid or ""), memory
+        )
     console.print(table)
     for line in live_models(settings):
         console.print(line, highlight=False)
@@ -55,7 +57,9 @@ def live_models(settings: Settings) -> list[str]:
     for pointer in sorted(settings.serving.glob("*/live.json")):
         live = read_json(pointer)
         pinned = " (pinned by a rollback)" if live.get("pinned") else ""
-        lines.append(f"live: {live['name']} version {live['version']}, digest {live['digest'][:12]}{pinned}")
+        lines.append(
+            f"live: {live['name']} version {live['version']}, digest {live['digest'][:12]}{pinned}"
+        )
     return lines or ["live: no model yet"]
 
 

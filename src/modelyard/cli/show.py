@@ -17,7 +17,12 @@ _MARKS = {
     "skipped": ("!", "yellow"),
     "failed": ("✗", "red"),
 }
-_NOTES = {"restored": "from the cache", "unchanged": "unchanged", "skipped": "skipped", "failed": "failed"}
+_NOTES = {
+    "restored": "from the cache",
+    "unchanged": "unchanged",
+    "skipped": "skipped",
+    "failed": "failed",
+}
 
 
 class Display:
@@ -31,7 +36,10 @@ class Display:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stop()
 
@@ -75,11 +83,15 @@ def why_command(stage: str | None) -> None:
 
     load()
     if stage is not None and stage not in STAGES:
-        raise WorkspaceError(f"there is no stage {stage!r}", f"The stages are: {', '.join(STAGES)}.")
+        raise WorkspaceError(
+            f"there is no stage {stage!r}", f"The stages are: {', '.join(STAGES)}."
+        )
     console = Console(soft_wrap=True)
     for item in forecast(Path(), stage):
         if not item.reasons:
-            console.print(f"[dim]=[/dim] [bold]{item.stage:<10}[/bold] would be skipped: nothing changed")
+            console.print(
+                f"[dim]=[/dim] [bold]{item.stage:<10}[/bold] would be skipped: nothing changed"
+            )
             continue
         console.print(f"[yellow]→[/yellow] [bold]{item.stage:<10}[/bold] would run again:")
         for reason in item.reasons:

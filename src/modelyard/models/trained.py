@@ -87,20 +87,19 @@ def save(
     Raises:
         WorkspaceError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        shutil.copyfile(weights, temporary / WEIGHTS)
-        write_json(temporary / DESCRIPTION, {**vars(description)})
-        write_json(temporary / HISTORY, history)
-        temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+            temporary = Path(name) / path.name
+            temporary.mkdir()
+            shutil.copyfile(weights, temporary / WEIGHTS)
+            write_json(temporary / DESCRIPTION, {**vars(description)})
+            write_json(temporary / HISTORY, history)
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.replace(path)
     except OSError as error:
         raise WorkspaceError(
             f"the trained model cannot be written to {path}: {error}",
             "Free some space, then run again; the training resumes from its last checkpoint.",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return TrainedModel(path)

@@ -32,7 +32,9 @@ def git(root: Path, *arguments: str, index: Path | None = None) -> str:
             env=environment,
         )
     except FileNotFoundError:
-        raise WorkspaceError("git is not installed", "Install git; every run is recorded as a commit.") from None
+        raise WorkspaceError(
+            "git is not installed", "Install git; every run is recorded as a commit."
+        ) from None
     if done.returncode:
         raise WorkspaceError(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()

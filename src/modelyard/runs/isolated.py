@@ -121,7 +121,12 @@ def _share_dvc(root: Path, worktree: Path, settings: Settings) -> None:
         config.set("cache", "dir", str(root / ".dvc" / "cache"))
     for section in shared.sections():
         url = shared.get(section, "url", fallback="")
-        if section.startswith("'remote") and url and "://" not in url and not Path(url).is_absolute():
+        if (
+            section.startswith("'remote")
+            and url
+            and "://" not in url
+            and not Path(url).is_absolute()
+        ):
             if not config.has_section(section):
                 config.add_section(section)
             config.set(section, "url", str((root / ".dvc" / url).resolve()))

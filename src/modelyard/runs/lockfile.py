@@ -39,7 +39,8 @@ def read(root: Path) -> Recorded:
         _output_md5(stages["compress"], "models/package")
     except (FileNotFoundError, KeyError, TypeError):
         raise WorkspaceError(
-            f"{FILE} does not name a finished run", "Run the stages first: `modelyard run` or `dvc repro`."
+            f"{FILE} does not name a finished run",
+            "Run the stages first: `modelyard run` or `dvc repro`.",
         ) from None
     return Recorded(
         key=hashlib.sha256(canonical(stages)).hexdigest(),

@@ -6,7 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["started", "running", "executed", "restored", "unchanged", "done", "skipped", "failed"]
+State = Literal[
+    "started", "running", "executed", "restored", "unchanged", "done", "skipped", "failed"
+]
 
 
 @dataclass(frozen=True)

@@ -73,4 +73,3 @@ def wish(settings: Settings, name: str, version: int) -> tuple[str, ...]:
         wait_live(api, name, version, timeout=TIMEOUT)
         found = api.get_version(name, version)
         return found.aliases if found else ()
-

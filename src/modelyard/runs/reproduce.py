@@ -134,7 +134,8 @@ def explained(doing: str) -> Iterator[None]:
             cause = cause.__cause__
         if isinstance(cause, FileNotFoundError):
             raise WorkspaceError(
-                f"{doing}: {cause.filename} is missing", "Restore it, for instance by `git checkout`."
+                f"{doing}: {cause.filename} is missing",
+                "Restore it, for instance by `git checkout`.",
             ) from error
         if isinstance(cause, ModelyardError | OSError) or not isinstance(cause, DvcException):
             raise cause from None

@@ -39,7 +39,10 @@ def rows(root: Path, measurements: Path, result: Result) -> list[tuple[str, str]
         ("dataset version", f"{lockfile.read(root).dataset_md5.removesuffix('.dir')} (DVC)"),
         ("rows", f"{accepted:,} accepted, {dataset.num_rejected:,} rejected; {_splits(dataset)}"),
         ("test accuracy, trained", interval(trained["accuracy"])),
-        (f"test accuracy, shipped ({compressed['chosen']})", interval(compressed["test"]["accuracy"])),
+        (
+            f"test accuracy, shipped ({compressed['chosen']})",
+            interval(compressed["test"]["accuracy"]),
+        ),
         ("trained model (fp32)", _cost(layout, measurements, compressed, "fp32")),
         (f"shipped model ({compressed['chosen']})", _cost(layout, measurements, compressed, None)),
     ]

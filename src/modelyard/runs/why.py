@@ -50,25 +50,22 @@ def forecast(root: Path, only: str | None = None) -> list[Forecast]:
 
 def _reasons(stage) -> list[Reason]:  # noqa: ANN001 - DVC's own type, imported late
     reasons = []
-    with stage.repo.state:
-        for dep in stage.deps:
-            for place, state in dep.workspace_status().items():
-                if isinstance(state, dict):
-                    reasons += [Reason("param", key, value) for key, value in state.items()]
-                else:
-                    kind = "data" if place.startswith(("data/", "models/", "metrics/")) else "code"
-                    reasons.append(Reason(kind, place, state))
-        for out in stage.outs:
-            reasons += [
-                Reason("output", place, state) for place, state in out.workspace_status().items()
-            ]
+    for dep in stage.deps:
+        for place, state in dep.workspace_status().items():
+            if isinstance(state, dict):
+                reasons += [Reason("param", key, value) for key, value in state.items()]
+            else:
+                kind = "data" if place.startswith(("data/", "models/", "metrics/")) else "code"
+                reasons.append(Reason(kind, place, state))
+    for out in stage.outs:
+        reasons += [
+            Reason("output", place, state) for place, state in out.workspace_status().items()
+        ]
     if stage.changed_stage():
         reasons.append(Reason("definition", "dvc.yaml", "modified" if stage.md5 else "never run"))
     return reasons
 
 
 def _upstream(stage, by_name: dict) -> list[str]:  # noqa: ANN001
-    produced = {
-        out.fs_path: name for name, other in by_name.items() for out in other.outs
-    }
+    produced = {out.fs_path: name for name, other in by_name.items() for out in other.outs}
     return [produced[dep.fs_path] for dep in stage.deps if dep.fs_path in produced]

@@ -16,7 +16,7 @@ _PATIENCE_S = 20.0
 
 @contextmanager
 def recorded(folder: Path) -> Iterator[None]:
-    """Write the exception that leaves this block to ``folder`` as this rank's failure."""
+    """Write the exception that leaves this block to ``folder`` as this rank's failure, and end."""
     try:
         yield
     except Exception as error:
@@ -35,7 +35,8 @@ def recorded(folder: Path) -> Iterator[None]:
                 "traceback": traceback.format_exc(),
             },
         )
-        raise
+        # Raised further, torch would leave a pickle of it in the temporary folder.
+        os._exit(1)
 
 
 def first_failure(folder: Path, workers: int) -> errors.ModelyardError | None:

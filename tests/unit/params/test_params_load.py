@@ -42,7 +42,11 @@ def test_params_are_frozen() -> None:
         ("train.epochs", "ten", r"train\.epochs: 'ten': input should be a valid integer"),
         ("train.epochs", 0, r"train\.epochs: 0 is out of range; nearest: at least 1"),
         ("train.epochs", 2.5, r"train\.epochs: 2\.5"),
-        ("train.optimizer.lr", -1, r"train\.optimizer\.lr: -1 is out of range; nearest: more than 0"),
+        (
+            "train.optimizer.lr",
+            -1,
+            r"train\.optimizer\.lr: -1 is out of range; nearest: more than 0",
+        ),
         ("train.optimizer.name", "adamx", r"'adamx' is not one of sgd, adam, adamw; nearest: adam"),
         ("compress.candidates", ["int8"], r"compress: candidates must name fp32"),
         ("compress.candidates", ["fp32", "int9"], r"compress\.candidates\.1: 'int9' is not one of"),
@@ -108,7 +112,9 @@ def test_an_override_leaves_the_original_as_it_was() -> None:
     assert result["data"]["split"]["probabilities"][0] == 0.7
 
 
-@pytest.mark.parametrize("override", ["train.epochs", "=3", "train.epochs.deep=3", "data.split.probabilities.9=1"])
+@pytest.mark.parametrize(
+    "override", ["train.epochs", "=3", "train.epochs.deep=3", "data.split.probabilities.9=1"]
+)
 def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
     with pytest.raises(ParamsError, match="--set"):
         with_overrides(TREE, [override])
@@ -117,10 +123,14 @@ def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+        ),
         max_leaves=5,
     ),
-    st.sampled_from(["data", "train", "model", "compress", "train.optimizer", "data.schema.fields"]),
+    st.sampled_from(
+        ["data", "train", "model", "compress", "train.optimizer", "data.schema.fields"]
+    ),
 )
 def test_anything_in_a_section_is_either_valid_or_refused_readably(value: Any, path: str) -> None:
     tree = copy.deepcopy(TREE)

@@ -11,7 +11,9 @@ from modelyard.runs import snapshot
 
 def git(root: Path, *words: str) -> str:
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    done = subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *identity, *words], cwd=root, check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
@@ -25,7 +27,9 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_uncommitted_and_untracked_files_are_in_it_and_ignored_ones_are_not(repository: Path) -> None:
+def test_uncommitted_and_untracked_files_are_in_it_and_ignored_ones_are_not(
+    repository: Path,
+) -> None:
     (repository / "committed").write_text("two")
     (repository / "untracked").write_text("new")
     (repository / "ignored").write_text("secret")
@@ -43,7 +47,10 @@ def test_index_branch_and_files_stay_as_they_were(repository: Path) -> None:
     (repository / "untracked").write_text("new")
     before = git(repository, "status", "--porcelain"), git(repository, "rev-parse", "HEAD")
     snapshot.take(repository, "r1")
-    assert (git(repository, "status", "--porcelain"), git(repository, "rev-parse", "HEAD")) == before
+    assert (
+        git(repository, "status", "--porcelain"),
+        git(repository, "rev-parse", "HEAD"),
+    ) == before
     assert git(repository, "branch", "--format=%(refname)") == "refs/heads/main"
 
 
