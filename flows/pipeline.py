@@ -18,13 +18,17 @@ from tasks.train import train
 
 @flow(name="pipeline", persist_result=False, validate_parameters=False)
 def pipeline() -> Result:
-    """Turn the raw dataset into a registered challenger, and into the champion where the gate and the mode allow.
+    """Turn the raw dataset into a registered challenger.
 
-    The steps from fetch to compress are stages of dvc.yaml; each is skipped when nothing that it depends on has
-    changed. The other three change the world and are idempotent by the package's digest.
+    It becomes the champion too where the gate and the mode allow.
+
+    The steps from fetch to compress are stages of dvc.yaml; each is skipped when nothing that it
+    depends on has changed. The other three change the world and are idempotent by the package's
+    digest.
 
     Raises:
-        DataRejected: more rows break the contract than ``data.max_rejected``; the report names each.
+        DataRejected: more rows break the contract than ``data.max_rejected``; the report names
+            each.
         TrainingFailed: a worker failed; the message names its rank.
     """
     run = begin(Path())

@@ -1,4 +1,7 @@
-"""Write docs/reference/ from the code itself (commands, params, settings); `--check` only compares."""
+"""Write docs/reference/ from the code itself: commands, params, settings.
+
+`--check` only compares.
+"""
 
 import subprocess
 import sys

@@ -1,7 +1,8 @@
 """Write into dvc.yaml the code that each stage really imports; `--check` only compares.
 
-The closure of a stage is every file of the project reached by imports from the module of its function (late imports
-too), the templates that they name, stages.py itself, the lock file, and `custom/` where users' code is called.
+The closure of a stage is every file of the project reached by imports from the module of its
+function (late imports too), the templates that they name, stages.py itself, the lock file, and
+`custom/` where users' code is called.
 """
 
 import sys

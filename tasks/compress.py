@@ -1,4 +1,4 @@
-"""Export, judge the candidates on validation, measure the chosen file on test, write the package."""
+"""Export, judge the candidates on validation, measure the chosen on test, write the package."""
 
 from prefect import task
 
@@ -18,7 +18,8 @@ def compress(trained: TrainedModel, evaluation: Evaluation, run: Run) -> ModelPa
         metrics = read_json(layout.metrics("compress"))
         sizes = {item["name"]: item["size_bytes"] for item in metrics["candidates"]}
         chosen = metrics["chosen"]
-        return f"{chosen}: {sizes[chosen] / 1e3:,.0f} kB, {sizes['fp32'] / sizes[chosen]:.1f} x smaller"
+        ratio = sizes["fp32"] / sizes[chosen]
+        return f"{chosen}: {sizes[chosen] / 1e3:,.0f} kB, {ratio:.1f} x smaller"
 
     run_stage("compress", run, found)
     return ModelPackage(layout.package, read_json(layout.package / "manifest.json")["digest"])

@@ -12,7 +12,8 @@ def ingest(raw: RawData, run: Run) -> Dataset:
     """Run stage ingest.
 
     Raises:
-        DataRejected: more rows break the contract than ``data.max_rejected``; the report names each.
+        DataRejected: more rows break the contract than ``data.max_rejected``; the report names
+            each.
     """
     assert raw.path.exists()
     folder = Layout(run.root).dataset

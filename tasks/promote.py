@@ -1,4 +1,7 @@
-"""Judge the version against the champion; where it passes and the mode is auto, make it champion and live."""
+"""Judge the version against the champion.
+
+Where it passes and the mode is auto, make it champion and live.
+"""
 
 from prefect import task
 
@@ -12,7 +15,10 @@ from tasks.stage import TASK
 
 @task(name="promote", **TASK)
 def promote(version: ModelVersion | None, run: Run) -> Promotion:
-    """Gate, wish, wait until live; a refusal is an outcome with its reason, and the champion serves on."""
+    """Gate, wish, wait until live.
+
+    A refusal is an outcome with its reason, and the champion serves on.
+    """
     if version is None:
         report("promote", "skipped", detail="nothing is registered yet")
         return Promotion("skipped")

@@ -14,7 +14,8 @@ from tasks.stage import TASK
 def push(run: Run) -> int | None:
     """Push what the remote lacks; return the number of files, or None where the remote is away.
 
-    A remote that is away does not fail the run: everything is in the local cache, and the next run pushes it.
+    A remote that is away does not fail the run: everything is in the local cache, and the next run
+    pushes it.
     """
     report("push", "started")
     started = perf_counter()

@@ -1,4 +1,7 @@
-"""Register the package as a signed model version in MLflow, or note that this is still to be done."""
+"""Register the package as a signed model version in MLflow.
+
+Where MLflow is away, note that this is still to be done.
+"""
 
 from time import perf_counter
 
@@ -8,9 +11,9 @@ from prefect.runtime import flow_run
 
 from modelyard.artifacts import ModelPackage, ModelVersion
 from modelyard.errors import ServiceUnavailable
-from modelyard.runs.publish import publish
 from modelyard.runs import summary
 from modelyard.runs.progress import report
+from modelyard.runs.publish import publish
 from modelyard.runs.run import Run
 from tasks.stage import TASK
 

@@ -1,4 +1,7 @@
-"""Train on several workers, with live curves in MLflow and checkpoints that a killed run goes on from."""
+"""Train on several workers, with live curves in MLflow.
+
+A killed run goes on from its checkpoints.
+"""
 
 from typing import TYPE_CHECKING
 

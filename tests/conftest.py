@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,29 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+PREFIXES = ("MODELYARD_", "PREFECT_", "MLFLOW_", "AWS_", "DVC_")
+
+
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("MODELYARD_", "PREFECT_", "MLFLOW_", "AWS_", "DVC_")):
-            monkeypatch.delenv(name)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees addresses of the outside, or those that a library left behind in an earlier test."""
+    for name in _foreign():
+        monkeypatch.delenv(name)
+    yield
+    for name in _foreign():
+        del os.environ[name]
+
+
+def _foreign() -> list[str]:
+    return [name for name in os.environ if name.startswith(PREFIXES)]
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone of the project as it stands (uncommitted files too), with one commit and nothing run."""
+    """A clone of the project as it stands, uncommitted files too.
+
+    It has one commit, and nothing was run in it.
+    """
     return copy_project(tmp_path / "clone")
 
 

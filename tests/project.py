@@ -1,4 +1,7 @@
-"""A small project for tests: the code as it is, a drawn dataset of 8x8 pictures, a network that trains in seconds."""
+"""A small project for tests.
+
+The code as it is, a drawn dataset of 8x8 pictures, a network that trains in seconds.
+"""
 
 import hashlib
 import os
@@ -11,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from tests.conftest import PREFIXES
 
 SIZE = 8
 CLASSES = 3
@@ -36,7 +41,7 @@ def write_source(root: Path, table: np.ndarray) -> str:
 
 
 def shrink(root: Path, **changes: Any) -> None:
-    """Make the clone's params.yaml describe the small dataset and a small network, and commit it."""
+    """Make the clone's params.yaml describe the small dataset and a small network; commit it."""
     digest = write_source(root, drawn_table())
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["data"] |= {
@@ -78,9 +83,12 @@ def commit(root: Path, message: str) -> None:
 
 
 def environment(root: Path, **extra: str) -> dict[str, str]:
-    """The environment in which the clone's own code runs, with the interpreter's scripts on PATH."""
+    """The environment in which the clone's own code runs.
+
+    The interpreter's scripts are on PATH.
+    """
     scripts = str(Path(sys.executable).parent)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("MODELYARD_")}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIXES)}
     return {
         **kept,
         "PATH": f"{root / 'bin'}{os.pathsep}{scripts}{os.pathsep}{os.environ['PATH']}",
@@ -92,7 +100,10 @@ def environment(root: Path, **extra: str) -> dict[str, str]:
 def modelyard(
     root: Path, *words: str, check: bool = True, timeout: float = 180, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the clone's own code; with ``check`` its failure fails the test, output shown."""
+    """Run a command of the clone's own code.
+
+    With ``check`` its failure fails the test, output shown.
+    """
     return call(
         root, sys.executable, "-m", "modelyard.cli", *words, check=check, timeout=timeout, **extra
     )

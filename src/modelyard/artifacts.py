@@ -1,6 +1,8 @@
-"""What passes between the steps: where each step's result lies, and typed views of the small files in it.
+"""What passes between the steps.
 
-Paths hang from the project's root, so that a run in a worktree of a snapshot differs from one in place by its root alone.
+Where each step's result lies, and typed views of the small files in it. Paths hang from the
+project's root, so that a run in a worktree of a snapshot differs from one in place by its root
+alone.
 """
 
 import hashlib
@@ -16,7 +18,10 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Layout:
-    """The project's folders, from its ``root``. The first five are outputs of stages (see dvc.yaml)."""
+    """The project's folders, from its ``root``.
+
+    The first five are outputs of stages (see dvc.yaml).
+    """
 
     root: Path
 
@@ -27,7 +32,10 @@ class Layout:
 
     @property
     def dataset(self) -> Path:
-        """ingest: validated rows as Parquet, one file a split, with what was fitted and what was refused."""
+        """ingest: validated rows as Parquet, one file a split.
+
+        With them lies what was fitted and what was refused.
+        """
         return self.root / "data/dataset"
 
     @property
@@ -67,10 +75,13 @@ class RawData:
 class Dataset:
     """A validated dataset version in ``path`` (``Layout.dataset``).
 
-    ``train.parquet``, ``validation.parquet``, ``test.parquet``: columns ``row`` (int64, position in the source), one
-    column a feature (an image is a fixed-size list of uint8, height x width x channels), ``target`` (int64 class index).
-    ``quarantine.parquet``: ``row``, ``column``, ``value``, ``reason``. ``dataset.json``: the fields below.
-    ``validation.json``: the result of the expectation suite. ``preprocessing.json``: what was fitted on train.
+    ``train.parquet``, ``validation.parquet``, ``test.parquet``: columns ``row`` (int64, position in
+    the source), one column a feature (an image is a fixed-size list of uint8, height x width x
+    channels), ``target`` (int64 class index).
+    ``quarantine.parquet``: ``row``, ``column``, ``value``, ``reason``.
+    ``dataset.json``: the fields below.
+    ``validation.json``: the result of the expectation suite.
+    ``preprocessing.json``: what was fitted on train.
     """
 
     path: Path
@@ -105,7 +116,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Trained weights in ``path``: ``model.safetensors``, ``model.json`` (factory, args, shapes), ``history.json``."""
+    """Trained weights in ``path``.
+
+    ``model.safetensors``, ``model.json`` (factory, args, shapes), ``history.json``.
+    """
 
     path: Path
 
@@ -142,13 +156,19 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically: a reader sees the old file or the whole new one."""
+    """Write ``value`` as indented JSON, atomically.
+
+    A reader sees the old file or the whole new one.
+    """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomic(path, text.encode())
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file through a temporary one beside it and a rename, creating its folder; synced to disk."""
+    """Write a file through a temporary one beside it and a rename; synced to disk.
+
+    Its folder is created.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -170,5 +190,8 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """The bytes of ``value`` that digests and signatures are made over: JSON, sorted keys, no spaces, ASCII."""
+    """The bytes of ``value`` that digests and signatures are made over.
+
+    JSON, sorted keys, no spaces, ASCII.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")

@@ -1,7 +1,7 @@
 """Errors that a person is meant to read: what went wrong, where, and the remedy.
 
-Each carries a ``remedy``; the command line prints both in one message and keeps the traceback for ``--debug``.
-An assertion or any other exception is a defect of Modelyard, not of its use.
+Each carries a ``remedy``; the command line prints both in one message and keeps the traceback for
+``--debug``. An assertion or any other exception is a defect of Modelyard, not of its use.
 """
 
 
@@ -30,14 +30,17 @@ class ParamsError(ModelyardError, ValueError):
 
 
 class SourceError(ModelyardError):
-    """The raw data cannot be had: missing, empty, unreadable, or not the file that its checksum names."""
+    """The raw data cannot be had.
+
+    They are missing, empty, unreadable, or not the file that the checksum names.
+    """
 
 
-class DataRejected(ModelyardError):
+class DataRejected(ModelyardError):  # noqa: N818 - the name says what happened
     """The data break the contract by more than it allows; no dataset version was made."""
 
 
-class TrainingFailed(ModelyardError):
+class TrainingFailed(ModelyardError):  # noqa: N818 - the name says what happened
     """A training worker failed; the message names the rank and carries its traceback."""
 
 
@@ -45,13 +48,16 @@ class PackageError(ModelyardError):
     """A package is incomplete, altered, or signed by nobody that is trusted."""
 
 
-class GateRefused(ModelyardError):
+class GateRefused(ModelyardError):  # noqa: N818 - the name says what happened
     """A version may not be promoted; the message is the verdict."""
 
 
-class ServiceUnavailable(ModelyardError):
+class ServiceUnavailable(ModelyardError):  # noqa: N818 - the name says what happened
     """A server that is needed does not answer; the message names its address."""
 
 
 class WorkspaceError(ModelyardError):
-    """The project's folder is not in a state to run: no git repository, no space, a lock held, a file missing."""
+    """The project's folder is not in a state to run.
+
+    No git repository, no space, a lock held, a file missing.
+    """

@@ -1,6 +1,7 @@
-"""The environment, typed: where state lies and where the servers answer. Read when asked for, never on import.
+"""The environment, typed: where state lies and where the servers answer.
 
-A run in a worktree is pointed to the main clone's state by ``MODELYARD_STATE_DIR``.
+It is read when asked for, never on import. A run in a worktree is pointed to the main clone's
+state by ``MODELYARD_STATE_DIR``.
 """
 
 import json
@@ -22,7 +23,10 @@ class Settings(BaseSettings):
     state_dir: Path = Path(STATE_DIR)
     """Services' state, keys, logs, checkpoints, measurements."""
     trusted_keys: Path | None = None
-    """Folder of PEM public keys whose signatures are accepted; by default ``state_dir/keys/trusted``."""
+    """Folder of PEM public keys whose signatures are accepted.
+
+    By default ``state_dir/keys/trusted``.
+    """
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     serving_url: str | None = None
@@ -63,7 +67,10 @@ class Settings(BaseSettings):
         return self.state_dir / "services.json"
 
     def address(self, service: str) -> str | None:
-        """The address of ``prefect`` (with /api), ``mlflow`` or ``serving``: the environment's, else the local service's."""
+        """The address of ``prefect`` (with /api), ``mlflow`` or ``serving``.
+
+        It is the environment's, else the local service's.
+        """
         given = {
             "prefect": self.prefect_api_url,
             "mlflow": self.mlflow_tracking_uri,

@@ -1,7 +1,8 @@
 """From a stage's name in dvc.yaml to the function that does its work.
 
-Both ways to run a stage, ``dvc repro`` (by ``modelyard stage NAME``) and the flow, come through ``execute``, so that
-both do the same. What a stage depends on is read from dvc.yaml, its only definition.
+Both ways to run a stage, ``dvc repro`` (by ``modelyard stage NAME``) and the flow, come through
+``execute``, so that both do the same. What a stage depends on is read from dvc.yaml, its only
+definition.
 """
 
 import hashlib
@@ -41,8 +42,8 @@ def execute(name: str, root: Path, execution: Execution) -> Any:
     """Run the function of stage ``name`` on the project in ``root`` and return its artifact.
 
     Raises:
-        WorkspaceError: there is no such stage, or a file or param that it depends on changed while it ran; its
-            outputs are then not to be recorded.
+        WorkspaceError: there is no such stage, or a file or param that it depends on changed while
+            it ran; its outputs are then not to be recorded.
         ModelyardError: what the stage itself refuses.
     """
     if name not in STAGES:
@@ -59,7 +60,8 @@ def execute(name: str, root: Path, execution: Execution) -> Any:
         changed.append("params.yaml")
     if changed:
         raise WorkspaceError(
-            f"stage {name}: {', '.join(changed)} changed while it ran, so its result is not recorded",
+            f"stage {name}: {', '.join(changed)} changed while it ran, "
+            "so its result is not recorded",
             "Run again, or use `modelyard run --isolated` to work on while a run is under way.",
         )
     return artifact

@@ -1,4 +1,7 @@
-"""What must stay in step: dvc.yaml with the code, docs with the code, files with their limits, layers."""
+"""What must stay in step.
+
+dvc.yaml with the code, docs with the code, files with their limits, layers.
+"""
 
 import re
 import subprocess
@@ -38,6 +41,7 @@ def test_deps_are_the_code_that_each_stage_imports() -> None:
 def test_a_changed_import_is_noticed(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT))
     import grimp
+
     from scripts.sync_deps import closure
 
     graph = grimp.build_graph("modelyard", cache_dir=None)

@@ -1,4 +1,7 @@
-"""A model owner at the MLflow page: a click makes a version live, a bad one is refused with its reason there."""
+"""A model owner at the MLflow page.
+
+A click makes a version live, a bad one is refused with its reason there.
+"""
 
 import json
 import threading
@@ -146,7 +149,10 @@ def get(root: Path, path: str) -> dict:
 
 
 def refuse(page: Page, root: Path, version: int, live: str, reason: str) -> None:
-    """Make a bad version champion in the UI: nothing changes for callers, the reason stands on its page."""
+    """Make a bad version champion in the UI.
+
+    Nothing changes for callers, the reason stands on its page.
+    """
     with Stream(root) as stream:
         make_champion(page, root, version)
 

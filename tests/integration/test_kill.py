@@ -1,4 +1,7 @@
-"""kill -9 in each stage, then run again: only what was unfinished is repeated, and the digests are the same."""
+"""kill -9 in each stage, then run again.
+
+Only what was unfinished is repeated, and the digests are the same.
+"""
 
 import json
 import shutil
@@ -50,7 +53,8 @@ def test_kill_in_each_stage(
     undisturbed: Path, tmp_path: Path, servers: dict[str, str], stage: str
 ) -> None:
     root = tmp_path / "clone"
-    # The stages before are taken from the undisturbed clone; the one under test and the later ones are not.
+    # The stages before are taken from the undisturbed clone; the one under test and the later ones
+    # are not.
     copy_until(undisturbed, root, stage)
     before = STAGES[: STAGES.index(stage)]
     assert finished_stages(root) == before

@@ -54,7 +54,7 @@ def copy(finished: tuple[Path, str], tmp_path: Path) -> Path:
 
 def test_a_flow_runs_every_stage_and_registers(finished: tuple[Path, str]) -> None:
     root, printed = finished
-    assert outcomes(printed) == {name: "executed" for name in [*STAGES, "push", "register"]} | {
+    assert outcomes(printed) == dict.fromkeys([*STAGES, "push", "register"], "executed") | {
         "promote": "skipped"
     }
     assert "bands version 1" in printed
@@ -74,7 +74,7 @@ def test_a_second_run_executes_no_stage(
 ) -> None:
     root, _ = finished
     printed = project.modelyard(root, "run", "--no-up", **servers).stdout
-    assert outcomes(printed) == {name: "unchanged" for name in [*STAGES, "push", "register"]} | {
+    assert outcomes(printed) == dict.fromkeys([*STAGES, "push", "register"], "unchanged") | {
         "promote": "skipped"
     }
 

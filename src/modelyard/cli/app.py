@@ -39,13 +39,17 @@ def _options(
 
 
 def main() -> None:
-    """Run a command in the project's folder; an error ends as one message with its remedy and status 1."""
+    """Run a command in the project's folder.
+
+    An error ends as one message with its remedy and status 1.
+    """
     with failures.explained():
         root = _project()
         os.chdir(root)
         sys.path[:0] = [path for path in (str(root / "src"), str(root)) if path not in sys.path]
         status = app(prog_name="modelyard", standalone_mode=False)
-        # The collector would walk torch's and ONNX's object graphs for seconds before the process may end.
+        # The collector would walk torch's and ONNX's object graphs for seconds before the process
+        # may end.
         gc.freeze()
         sys.exit(status)
 
@@ -126,7 +130,7 @@ def stage(name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> 
     """Run the function of one stage, as dvc.yaml does. `dvc repro` is the way to run it when needed alone.
 
     Example: `modelyard stage ingest`
-    """
+    """  # noqa: E501 - the help, one paragraph
     from modelyard.settings import Settings
     from modelyard.stages import Execution, execute
 
@@ -151,7 +155,7 @@ def register() -> None:
     """Register what the stages left, for instance after `dvc repro`, or after a run with MLflow away.
 
     Example: `modelyard register`
-    """
+    """  # noqa: E501 - the help, one paragraph
     from modelyard.cli.registry import register_command
 
     register_command()

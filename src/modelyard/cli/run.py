@@ -24,8 +24,8 @@ def run_pipeline(start_services: bool) -> None:
     load()
     with Display(console) as display, listen(display.show):
         if start_services and not settings.run_id:
-            from modelyard.services import start, wait
             from modelyard.cli.services import shown
+            from modelyard.services import start, wait
 
             services = start(settings, Path(), on_event=shown)
             wait([services["prefect"]], on_event=shown)

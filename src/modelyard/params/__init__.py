@@ -1,4 +1,7 @@
-"""params.yaml, typed and frozen. An unknown key or an impossible value is refused with its path and the nearest valid one."""
+"""params.yaml, typed and frozen.
+
+An unknown key or an impossible value is refused with its path and the nearest valid one.
+"""
 
 from modelyard.params.data import (
     DataParams,

@@ -1,7 +1,8 @@
 """The ``data`` section: the contract that raw rows must fulfil.
 
-Terms follow Frictionless Table Schema (fields, type, constraints, missingValues, dialect) and the quality metrics of
-the Open Data Contract Standard; ``kind``, ``target``, ``task`` and ``rest`` are Modelyard's.
+Terms follow Frictionless Table Schema (fields, type, constraints, missingValues, dialect) and the
+quality metrics of the Open Data Contract Standard; ``kind``, ``target``, ``task`` and ``rest`` are
+Modelyard's.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -60,7 +61,8 @@ class Field(Section):
             )
         if self.type != "image" and sizes != (None, None, None):
             raise ValueError(
-                f"field {self.name!r} is of type {self.type}: height, width and channels are for images"
+                f"field {self.name!r} is of type {self.type}: "
+                "height, width and channels are for images"
             )
         return self
 
@@ -87,7 +89,10 @@ class DataSchema(Section):
 
 
 class Split(Section):
-    """Shares of train, validation and test; ``stratify`` keeps the share of each class of ``column``."""
+    """Shares of train, validation and test.
+
+    ``stratify`` keeps the share of each class of ``column``.
+    """
 
     type: Literal["stratify"] = "stratify"
     column: str
@@ -104,7 +109,10 @@ class Split(Section):
 
 
 class Quality(Section):
-    """A bound on a metric of the whole accepted set, in the words of the Open Data Contract Standard."""
+    """A bound on a metric of the whole accepted set.
+
+    It is written in the words of the Open Data Contract Standard.
+    """
 
     metric: Metric
     column: str | None = None
@@ -116,7 +124,8 @@ class Quality(Section):
     def _has_a_bound(self) -> Self:
         if self.must_be_greater_than is None and self.must_be_less_than is None:
             raise ValueError(
-                f"quality metric {self.metric} has no bound: give mustBeGreaterThan or mustBeLessThan"
+                f"quality metric {self.metric} has no bound: "
+                "give mustBeGreaterThan or mustBeLessThan"
             )
         if self.metric == "nullValues" and self.column is None:
             raise ValueError("quality metric nullValues needs a column")
@@ -127,7 +136,7 @@ class Expectation(Section):
     """An expectation of Great Expectations by its snake-case name, over the validated columns."""
 
     type: Annotated[str, Key(pattern="^expect_[a-z0-9_]+$")]
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each section
 
 
 class DataParams(Section):

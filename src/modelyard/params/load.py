@@ -1,4 +1,7 @@
-"""Reading params.yaml, applying ``--set`` overrides, and turning pydantic's errors into ones that name the remedy."""
+"""Reading params.yaml and applying ``--set`` overrides.
+
+Pydantic's errors are turned into ones that name the remedy.
+"""
 
 import difflib
 import types
@@ -19,7 +22,8 @@ def load(root: Path = Path()) -> Params:
     """Read ``root/params.yaml``.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or holds an unknown key or an impossible value.
+        ParamsError: the file is missing, is not YAML, or holds an unknown key or an impossible
+            value.
     """
     path = root / FILE
     try:
@@ -44,7 +48,8 @@ def parse(tree: Any) -> Params:
     """Check a parsed params.yaml.
 
     Raises:
-        ParamsError: with one line for each offending key: its path, its value and the nearest valid one.
+        ParamsError: with one line for each offending key: its path, its value and the nearest
+            valid one.
     """
     if not isinstance(tree, dict):
         raise ParamsError(
@@ -60,10 +65,13 @@ def parse(tree: Any) -> Params:
 
 
 def with_overrides(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Return ``tree`` with each ``key.path=value`` of ``overrides`` applied; values are read as YAML.
+    """Return ``tree`` with each ``key.path=value`` of ``overrides`` applied.
+
+    Values are read as YAML.
 
     Raises:
-        ParamsError: an override has no ``=``, or its path leads through something that is not a mapping or list.
+        ParamsError: an override has no ``=``, or its path leads through something that is not a
+            mapping or list.
     """
     result = yaml.safe_load(yaml.safe_dump(tree))
     for override in overrides:
@@ -115,7 +123,8 @@ def _explain(item: dict[str, Any]) -> str:
             part.strip(" '") for part in str(context["expected"]).replace(" or ", ",").split(",")
         ]
         near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.0)
-        return f"{path}: {value!r} is not one of {', '.join(valid)}; nearest: {near[0] if near else valid[0]}"
+        nearest = near[0] if near else valid[0]
+        return f"{path}: {value!r} is not one of {', '.join(valid)}; nearest: {nearest}"
     bounds = {
         "greater_than_equal": "ge",
         "greater_than": "gt",
@@ -148,7 +157,10 @@ def _keys_at(location: list[Any]) -> list[str]:
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section type inside an annotation such as ``tuple[Field, ...]`` or ``EarlyStopping | None``."""
+    """The section type inside an annotation.
+
+    For example in ``tuple[Field, ...]`` or ``EarlyStopping | None``.
+    """
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
     return next(filter(None, map(_section_of, typing.get_args(annotation))), None)

@@ -1,4 +1,7 @@
-"""The sections after ``data``: model, train, evaluate, compress, registry, promote; and the whole."""
+"""The sections after ``data``, and the whole.
+
+They are model, train, evaluate, compress, registry and promote.
+"""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +22,7 @@ class ModelParams(Section):
     """Which network: a name of the zoo, or ``package.module:function`` called with ``args``."""
 
     factory: Annotated[str, Key(pattern=r"^(mlp|cnn|resnet|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each section
     init: Literal["default", "xavier", "kaiming"] = "default"
 
 
@@ -53,7 +56,10 @@ class Schedule(Section):
 
 
 class EarlyStopping(Section):
-    """End when the validation metric has not improved by ``min_delta`` for ``patience`` epochs; the best weights count."""
+    """End when the validation metric has not improved by ``min_delta`` for ``patience`` epochs.
+
+    The best weights count.
+    """
 
     metric: Literal["loss", "accuracy"] = "loss"
     patience: Count = 3
@@ -77,7 +83,8 @@ class TrainParams(Section):
         if self.batch_size % self.workers:
             lower = max(self.workers, self.batch_size - self.batch_size % self.workers)
             raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of workers {self.workers}; nearest: {lower}"
+                f"batch_size {self.batch_size} is not a multiple of workers {self.workers}; "
+                f"nearest: {lower}"
             )
         return self
 
@@ -121,7 +128,10 @@ class RegistryParams(Section):
 
 
 class Budgets(Section):
-    """Absolute bounds that every version must keep: accuracy's lower interval end, one-row latency (p50), file size."""
+    """Absolute bounds that every version must keep.
+
+    They are on accuracy's lower interval end, one-row latency (p50) and file size.
+    """
 
     min_accuracy: Annotated[float, Key(ge=0, le=1)] | None = None
     max_latency_ms: Positive | None = None
@@ -129,7 +139,7 @@ class Budgets(Section):
 
 
 class PromoteParams(Section):
-    """The gate; ``margin`` is the largest loss of accuracy against the champion that the interval may admit."""
+    """The gate; ``margin`` is the largest loss of accuracy against the champion that the interval may admit."""  # noqa: E501 - docs/reference has it whole
 
     mode: Literal["auto", "manual"] = "auto"
     margin: Fraction = 0.02
@@ -137,7 +147,10 @@ class PromoteParams(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml; each section is there, so that DVC can name what a stage depends on."""
+    """The whole of params.yaml.
+
+    Each section is there, so that DVC can name what a stage depends on.
+    """
 
     data: DataParams
     model: ModelParams

@@ -15,7 +15,9 @@ _IDENTITY = {
 
 
 def git(root: Path, *arguments: str, index: Path | None = None) -> str:
-    """Run git in ``root`` and return its output; ``index`` replaces the user's index for this one command.
+    """Run git in ``root`` and return its output.
+
+    ``index`` replaces the user's index for this one command.
 
     Raises:
         WorkspaceError: git is not installed, or refuses; the message carries its own.
@@ -52,6 +54,7 @@ def top_level(root: Path) -> Path:
     except WorkspaceError as error:
         raise WorkspaceError(
             f"{root.resolve()} is not a git repository with a commit ({error.message})",
-            "Modelyard records each run as a commit: `git init && git add -A && git commit -m start`.",
+            "Modelyard records each run as a commit: "
+            "`git init && git add -A && git commit -m start`.",
         ) from None
     return top

@@ -1,6 +1,7 @@
-"""Isolated runs: a git worktree of the snapshot, a shared DVC cache, a process and a params.yaml of its own.
+"""Isolated runs, each in a git worktree of the snapshot.
 
-The user's index, branch, params.yaml and untracked files are not touched; the result is committed to ``runs/ID``.
+Such a run shares the DVC cache and has a process and a params.yaml of its own. The user's index,
+branch, params.yaml and untracked files are not touched; the result is committed to ``runs/ID``.
 """
 
 import configparser
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple[str, int]:
-    """Run the pipeline of the working tree as it is now, in a worktree; return the run's id and its exit status.
+    """Run the pipeline of the working tree as it is now, in a worktree.
+
+    Return the run's id and its exit status.
 
     Args:
         root: The project's folder.
@@ -50,7 +53,7 @@ def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple
     worktree = _add_worktree(root, settings, base)
     try:
         _write_params(worktree, source, overrides)
-        _share_dvc(root, worktree, settings)
+        _share_dvc(root, worktree)
         status = _run(worktree, settings, run_id)
         if status == 0:
             taken = git(worktree, "rev-parse", f"{snapshot.REFS}/{run_id}")
@@ -108,8 +111,11 @@ def _write_params(worktree: Path, source: Path, overrides: list[str]) -> None:
     write_atomic(worktree / "params.yaml", text.encode())
 
 
-def _share_dvc(root: Path, worktree: Path, settings: Settings) -> None:
-    """Give the worktree the clone's DVC cache and remotes; secrets of config.local come along, mode 0600."""
+def _share_dvc(root: Path, worktree: Path) -> None:
+    """Give the worktree the clone's DVC cache and remotes.
+
+    Secrets of config.local come along, mode 0600.
+    """
     config = configparser.ConfigParser()
     local = root / ".dvc" / "config.local"
     shared = configparser.ConfigParser()

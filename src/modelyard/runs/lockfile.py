@@ -14,7 +14,10 @@ REQUIREMENTS = "requirements.lock"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What dvc.lock says of the finished stages; ``key`` is equal for equal code, data and params."""
+    """What dvc.lock says of the finished stages.
+
+    ``key`` is equal for equal code, data and params.
+    """
 
     key: str
     raw_md5: str

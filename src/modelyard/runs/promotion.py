@@ -1,4 +1,7 @@
-"""From a registered version to the live one: gate, wish, wait; what `promote` does in a flow or by hand."""
+"""From a registered version to the live one: gate, wish, wait.
+
+It is what `promote` does in a flow or by hand.
+"""
 
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +22,9 @@ TIMEOUT = 30.0
 
 
 def judge(root: Path, settings: Settings, params: Params, version: ModelVersion) -> "Verdict":
-    """Compare a registered version with the champion on this folder's test split; the verdict is signed and stored.
+    """Compare a registered version with the champion on this folder's test split.
+
+    The verdict is signed and stored.
 
     Raises:
         ServiceUnavailable: MLflow is away.
@@ -33,9 +38,10 @@ def judge(root: Path, settings: Settings, params: Params, version: ModelVersion)
 
 
 def advance(root: Path, settings: Settings, params: Params, version: ModelVersion) -> Promotion:
-    """Judge a registered version; where the gate passes and the mode is auto, make it champion and wait.
+    """Judge a registered version.
 
-    A version that is live already is left alone. A refusal is an outcome, not an error: the champion serves on.
+    Where the gate passes and the mode is auto, make it champion and wait. A version that is live
+    already is left alone. A refusal is an outcome, not an error: the champion serves on.
 
     Raises:
         ServiceUnavailable: MLflow is away.
@@ -60,10 +66,13 @@ def advance(root: Path, settings: Settings, params: Params, version: ModelVersio
 
 
 def wish(settings: Settings, name: str, version: int) -> tuple[str, ...]:
-    """Move alias champion to a version that passed its gate, wait until it is live, return its aliases.
+    """Move alias champion to a version that passed its gate, and wait until it is live.
+
+    Return its aliases.
 
     Raises:
-        GateRefused: it has no passed verdict, or the follower refused it; the message is the reason.
+        GateRefused: it has no passed verdict, or the follower refused it; the message is the
+            reason.
         ServiceUnavailable: MLflow is away, or no follower made it live in time.
     """
     from modelyard.registry.promote import promote, wait_live

@@ -53,7 +53,8 @@ def publish(
 ) -> tuple[ModelVersion, bool]:
     """Record the finished stages as an MLflow run and register the package; say whether it is new.
 
-    Everything is a projection of the stages' outputs, so it can be done at any time after them, and again.
+    Everything is a projection of the stages' outputs, so it can be done at any time after them, and
+    again.
 
     Raises:
         ServiceUnavailable: MLflow is away.

@@ -1,8 +1,11 @@
-"""Stages through DVC in this process: DVC decides whether a stage must run and records it; our function does the work.
+"""Stages through DVC in this process.
 
-``dvc repro`` starts a shell for each stage. Here DVC's one call that does so is replaced, while a stage is under way,
-by a call of the stage's function, which saves a process and its imports a stage. DVC is pinned, and a contract test
-compares both ways. Everything else (hashing, cache, locks, dvc.lock) is DVC's own.
+DVC decides whether a stage must run and records it; our function does the work.
+
+``dvc repro`` starts a shell for each stage. Here DVC's one call that does so is replaced, while a
+stage is under way, by a call of the stage's function, which saves a process and its imports a
+stage. DVC is pinned, and a contract test compares both ways. Everything else (hashing, cache,
+locks, dvc.lock) is DVC's own.
 """
 
 import logging
@@ -24,7 +27,10 @@ Outcome = Literal["executed", "restored", "unchanged"]
 
 @dataclass(frozen=True)
 class StageRun:
-    """How a stage ended: its function ran, its result came from the cache, or nothing had changed."""
+    """How a stage ended.
+
+    Its function ran, its result came from the cache, or nothing had changed.
+    """
 
     name: str
     outcome: Outcome
@@ -32,24 +38,29 @@ class StageRun:
 
 
 class Pipeline:
-    """The stages of dvc.yaml in ``root``, run one by one; remembers the code that the run began with."""
+    """The stages of dvc.yaml in ``root``, run one by one.
+
+    It remembers the code that the run began with.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._repo = open_repo(root)
+        # Any: DVC attaches the commands to Repo as functions, and a checker takes them for unbound.
+        self._repo: Any = open_repo(root)
         self._code = {name: self._code_state(name) for name in stages.STAGES}
 
     def run(self, name: str, execution: stages.Execution) -> StageRun:
         """Bring the outputs of a stage up to date and record it in dvc.lock.
 
         Raises:
-            WorkspaceError: code of the stage changed since the run began (it would not be what the snapshot names),
-                or DVC cannot work (no space, a lock held by a run that hangs).
+            WorkspaceError: code of the stage changed since the run began (it would not be what the
+                snapshot names), or DVC cannot work (no space, a lock held by a run that hangs).
             ModelyardError: what the stage refuses.
         """
         if self._code_state(name) != self._code[name]:
             raise WorkspaceError(
-                f"stage {name}: its code changed since the run began, so its snapshot would not name what ran",
+                f"stage {name}: its code changed since the run began, "
+                "so its snapshot would not name what ran",
                 "Run again; unchanged stages are not repeated.",
             )
         started, executed = perf_counter(), []
@@ -59,7 +70,10 @@ class Pipeline:
         return StageRun(name, outcome, perf_counter() - started)
 
     def restore(self) -> None:
-        """Bring the outputs that dvc.lock names from the cache into a fresh worktree, as far as they are there."""
+        """Bring the outputs that dvc.lock names from the cache into a fresh worktree.
+
+        Only as far as they are there.
+        """
         with _quiet(), explained("checkout"):
             self._repo.checkout(force=True, allow_missing=True)
 
@@ -86,7 +100,9 @@ class Pipeline:
 
 
 def open_repo(root: Path) -> "Repo":
-    """Open the DVC repository in ``root``; commands wait for another's lock instead of failing after 3 s.
+    """Open the DVC repository in ``root``.
+
+    Commands wait for another's lock instead of failing after 3 s.
 
     Raises:
         WorkspaceError: there is none.
@@ -104,7 +120,10 @@ def open_repo(root: Path) -> "Repo":
 
 @contextmanager
 def _dispatch(root: Path, execution: stages.Execution, executed: list[str]) -> Iterator[None]:
-    """While inside, DVC runs a stage's function in this process instead of its command in a shell."""
+    """While inside, DVC runs a stage's function in this process.
+
+    It does so instead of running its command in a shell.
+    """
     import dvc.stage.run as module
 
     def call(stage: Any, dry: bool = False, run_env: Any = None) -> None:

@@ -1,6 +1,7 @@
-"""The run snapshot: the working tree as it is, as a commit, without touching the user's index, branch or files.
+"""The run snapshot: the working tree as it is, as a commit.
 
-Uncommitted and untracked files are in it (ignored ones are not), so that each proof names exact code.
+The user's index, branch and files are not touched. Uncommitted and untracked files are in it
+(ignored ones are not), so that each proof names exact code.
 """
 
 import secrets
@@ -30,7 +31,9 @@ def new_run_id() -> str:
 
 
 def take(root: Path, run_id: str) -> Snapshot:
-    """Write the working tree of ``root`` as a commit on top of HEAD, kept under ``refs/modelyard/runs/ID``.
+    """Write the working tree of ``root`` as a commit on top of HEAD.
+
+    It is kept under ``refs/modelyard/runs/ID``.
 
     Raises:
         WorkspaceError: ``root`` is not in a git repository with a commit.
@@ -43,7 +46,7 @@ def take(root: Path, run_id: str) -> Snapshot:
 
 
 def write_tree(root: Path) -> str:
-    """The id of a tree object that holds every file of the working tree that git does not ignore."""
+    """The id of a tree object with every file of the working tree that git does not ignore."""
     with tempfile.TemporaryDirectory(prefix="modelyard-index-") as folder:
         index = Path(folder) / "index"
         current = Path(git(root, "rev-parse", "--path-format=absolute", "--git-path", "index"))
@@ -54,7 +57,10 @@ def write_tree(root: Path) -> str:
 
 
 def commit_result(root: Path, snapshot: Snapshot) -> str:
-    """Commit the tree of an ended isolated run on top of its snapshot, as branch ``runs/ID``; return the commit."""
+    """Commit the tree of an ended isolated run on top of its snapshot, as branch ``runs/ID``.
+
+    Return the commit.
+    """
     commit = git(
         root,
         "commit-tree",

@@ -1,4 +1,7 @@
-"""The short table that a run ends with: for the terminal, for Prefect's artifact, for whoever asks later."""
+"""The short table that a run ends with.
+
+It is for the terminal, for Prefect's artifact, for whoever asks later.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,10 @@ from modelyard.runs import lockfile
 
 @dataclass(frozen=True)
 class Promotion:
-    """How the wish to promote ended: ``live``, ``unchanged``, ``refused``, ``manual`` or ``skipped``."""
+    """How the wish to promote ended.
+
+    ``outcome`` is ``live``, ``unchanged``, ``refused``, ``manual`` or ``skipped``.
+    """
 
     outcome: str
     reason: str = ""
@@ -43,8 +49,8 @@ def rows(root: Path, measurements: Path, result: Result) -> list[tuple[str, str]
             f"test accuracy, shipped ({compressed['chosen']})",
             interval(compressed["test"]["accuracy"]),
         ),
-        ("trained model (fp32)", _cost(layout, measurements, compressed, "fp32")),
-        (f"shipped model ({compressed['chosen']})", _cost(layout, measurements, compressed, None)),
+        ("trained model (fp32)", _cost(layout, measurements, "fp32")),
+        (f"shipped model ({compressed['chosen']})", _cost(layout, measurements, None)),
     ]
     if result.version:
         aliases = ", ".join(result.promotion.aliases) or "no alias"
@@ -69,7 +75,7 @@ def _splits(dataset: Dataset) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in dataset.rows.items())
 
 
-def _cost(layout: Layout, measurements: Path, compressed: dict[str, Any], name: str | None) -> str:
+def _cost(layout: Layout, measurements: Path, name: str | None) -> str:
     """Size, and one-row latency on this machine where it was measured."""
     file = "reference.onnx" if name == "fp32" else "model.onnx"
     manifest = read_json(layout.package / "manifest.json")["files"][file]

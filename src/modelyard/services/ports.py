@@ -27,7 +27,10 @@ def await_free(port: int, timeout: float) -> bool:
 
 
 def choose(wanted: Iterable[int], taken: Iterable[int] = ()) -> int:
-    """The first free port of ``wanted`` not in ``taken``, else (and for 0) one that the system picks."""
+    """The first free port of ``wanted`` not in ``taken``.
+
+    Else, and for 0, one that the system picks.
+    """
     refused = set(taken)
     for port in wanted:
         if port and port not in refused and is_free(port):
