@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+_PACKAGES = ("prefect", "dvc", "mlflow", "torch", "onnxruntime")
 _OPS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
 
@@ -46,7 +47,9 @@ def publish(bench: str, root: Path, bars: list[Bar], figures: dict[str, list[flo
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("prefect", "dvc", "mlflow", "torch", "onnxruntime")},
+        "versions": {
+            name: version(name) for name in ("prefect", "dvc", "mlflow", "torch", "onnxruntime")
+        },
     }
     report = {
         "bars": [asdict(item) | {"met": item.met} for item in bars],

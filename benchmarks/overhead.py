@@ -1,7 +1,8 @@
 """What DVC and Prefect cost over plain function calls, for the same work on the default dataset.
 
-(a) every step as a plain function call in one process; (b) the stages by ``dvc repro``; (c) the flow. Each in a fresh
-clone from empty caches, (a) and (c) with services up, in turn, ``--rounds`` times. Whole processes are timed.
+(a) every step as a plain function call in one process; (b) the stages by ``dvc repro``; (c) the
+flow. Each in a fresh clone from empty caches, (a) and (c) with services up, in turn, ``--rounds``
+times. Whole processes are timed.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from statistics import median
 from time import perf_counter
 
 ROOT = Path(__file__).parents[1]
-STAGES = 5
+NUM_STAGES = 5
 
 
 def main() -> None:
@@ -42,10 +43,8 @@ def main() -> None:
         bar("flow_unchanged_stage_s", figures["warm_stage_s"], "<=", 0.1),
         bar("raw_data_to_live_s", figures["to_live_s"], "<=", 60.0),
     ]
-    print(
-        f"plain calls {median(figures['plain_s']):.1f} s, dvc repro (stages alone)"
-        f" {median(figures['dvc_s']):.1f} s, flow {median(figures['flow_s']):.1f} s"
-    )
+    plainly, dvc, flow = (median(figures[name]) for name in ("plain_s", "dvc_s", "flow_s"))
+    print(f"plain calls {plainly:.1f} s, dvc repro (stages alone) {dvc:.1f} s, flow {flow:.1f} s")
     publish("overhead", ROOT, bars, figures)
 
 
@@ -71,19 +70,17 @@ def one_round(folder: Path) -> dict[str, list[float]]:
 
 
 def plain() -> None:
-    """Inside a clone: every step of the pipeline as a function call, without DVC's or Prefect's part."""
+    """Inside a clone: every step as a function call, without DVC's or Prefect's part."""
     from modelyard.params import load
     from modelyard.runs.promotion import advance
     from modelyard.runs.snapshot import new_run_id, take
     from modelyard.settings import Settings
-    from modelyard.stages import STAGES as names
-    from modelyard.stages import Execution, execute
+    from modelyard.stages import STAGES, Execution, execute
 
     root, settings, params = Path.cwd(), Settings(), load()
     snapshot = take(root, new_run_id())
-    for name in names:
+    for name in STAGES:
         execute(name, root, Execution(settings))
-    # Registering needs the hashes of raw data and dataset; here they are taken without DVC's run of the stages.
     version = register_plainly(root, settings, params, snapshot)
     assert advance(root, settings, params, version).outcome == "live"
 
@@ -131,7 +128,7 @@ def warm() -> None:
         times.clear()
         with listen(note):
             pipeline()
-    print((times["compress", "unchanged"] - times["fetch", "started"]) / STAGES)
+    print((times["compress", "unchanged"] - times["fetch", "started"]) / NUM_STAGES)
 
 
 def _settings():  # noqa: ANN202
@@ -173,18 +170,27 @@ def output(root: Path, *words: str) -> str:
     scripts = root.parent / "bin"
     if not scripts.exists():
         scripts.mkdir()
-        (scripts / "modelyard").write_text(f'#!/bin/sh\nexec {sys.executable} -m modelyard.cli "$@"\n')
+        (scripts / "modelyard").write_text(
+            f'#!/bin/sh\nexec {sys.executable} -m modelyard.cli "$@"\n'
+        )
         (scripts / "modelyard").chmod(0o755)
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("MODELYARD_")},
+        **{key: text for key, text in os.environ.items() if not key.startswith("MODELYARD_")},
         "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]),
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
-        [sys.executable, *words], cwd=root, env=environment, check=False, capture_output=True, text=True
+        [sys.executable, *words],
+        cwd=root,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
-        shutil.copytree(root / ".modelyard" / "logs", ROOT / ".modelyard" / "bench" / "logs", dirs_exist_ok=True)
+        shutil.copytree(
+            root / ".modelyard" / "logs", ROOT / ".modelyard" / "bench" / "logs", dirs_exist_ok=True
+        )
         sys.exit(f"{' '.join(words)} failed in {root}:\n{done.stdout}\n{done.stderr}")
     return done.stdout
 

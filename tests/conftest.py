@@ -16,7 +16,10 @@ PREFIXES = ("MODELYARD_", "PREFECT_", "MLFLOW_", "AWS_", "DVC_")
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test sees addresses of the outside, or those that a library left behind in an earlier test."""
+    """No test sees addresses of the outside.
+
+    Nor does it see those that a library left behind in an earlier test.
+    """
     for name in _foreign():
         monkeypatch.delenv(name)
     yield

@@ -28,7 +28,10 @@ def commands() -> list[str]:
 
 
 def make_venv(root: Path) -> None:
-    """An empty .venv that sees the packages of this interpreter, so that `make install` finds them in place."""
+    """An empty .venv that sees the packages of this interpreter.
+
+    So `make install` finds them in place.
+    """
     subprocess.run([sys.executable, "-m", "venv", str(root / ".venv")], check=True)
     (packages,) = (root / ".venv/lib").glob("python*/site-packages")
     seen = [path for path in sys.path if path.endswith("site-packages")]
@@ -86,7 +89,11 @@ def test_make_run_ends_with_a_live_champion(root: Path) -> None:
 
 def test_a_second_make_run_does_nothing_again(root: Path) -> None:
     printed = shell(root, "make run")
-    marks = {line[0] for line in printed.splitlines() if re.match(r"\S (fetch|ingest|train|evaluate|compress|push|register|promote) ", line)}
+    marks = {
+        line[0]
+        for line in printed.splitlines()
+        if re.match(r"\S (fetch|ingest|train|evaluate|compress|push|register|promote) ", line)
+    }
     assert marks == {"="}
     assert "digits 1" in printed
 

@@ -36,7 +36,10 @@ def read(root: Path) -> Recorded:
 
     path = root / FILE
     try:
-        stages: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        # libyaml's parser: ten times as fast on a file of some hundred lines.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        tree = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe loader
+        stages: dict[str, Any] = tree["stages"]
         raw = _output_md5(stages["fetch"], "data/raw")
         dataset = _output_md5(stages["ingest"], "data/dataset")
         _output_md5(stages["compress"], "models/package")

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard import stages
+from modelyard.artifacts import sha256_file, write_atomic
 from modelyard.errors import ModelyardError, WorkspaceError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Pipeline:
         # Any: DVC attaches the commands to Repo as functions, and a checker takes them for unbound.
         self._repo: Any = open_repo(root)
         self._code = {name: self._code_state(name) for name in stages.STAGES}
+        self._unchanged = self._find_unchanged()
 
     def run(self, name: str, execution: stages.Execution) -> StageRun:
         """Bring the outputs of a stage up to date and record it in dvc.lock.
@@ -64,9 +66,13 @@ class Pipeline:
                 "Run again; unchanged stages are not repeated.",
             )
         started, executed = perf_counter(), []
+        if name in self._unchanged:
+            return StageRun(name, "unchanged", perf_counter() - started)
         with _quiet(), _dispatch(self.root, execution, executed), explained(name):
             reproduced = self._repo.reproduce(targets=[name], single_item=True)
         outcome: Outcome = "executed" if executed else "restored" if reproduced else "unchanged"
+        if outcome != "unchanged":
+            self._unchanged = frozenset()
         return StageRun(name, outcome, perf_counter() - started)
 
     def restore(self) -> None:
@@ -83,12 +89,34 @@ class Pipeline:
         Raises:
             ModelyardError: the remote is away or refuses.
         """
+        pushed, now = self.root / ".modelyard" / "pushed", self._pushable()
+        if pushed.exists() and pushed.read_bytes() == now:
+            return 0
         with _quiet(), explained("push"):
-            return self._repo.push()
+            num_files = self._repo.push()
+        write_atomic(pushed, now)
+        return num_files
 
     def close(self) -> None:
         """Release DVC's databases."""
         self._repo.close()
+
+    def _find_unchanged(self) -> frozenset[str]:
+        """The stages that DVC would skip now: asked once, as DVC reads all of dvc.yaml each time.
+
+        The answer holds until a stage of this run changes something.
+        """
+        with _quiet(), explained("status"), self._repo.lock:
+            return frozenset(
+                stage.name
+                for stage in self._repo.index.stages
+                if getattr(stage, "name", None) in stages.STAGES and not stage.changed()
+            )
+
+    def _pushable(self) -> bytes:
+        """What a push depends on: the recorded outputs and the remotes."""
+        files = [self.root / "dvc.lock", *sorted((self.root / ".dvc").glob("config*"))]
+        return "\n".join(sha256_file(file) for file in files if file.exists()).encode()
 
     def _code_state(self, name: str) -> dict[str, tuple[int, int]]:
         states = {}
