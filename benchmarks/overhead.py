@@ -113,7 +113,7 @@ def register_plainly(root, settings, params, snapshot):  # noqa: ANN001, ANN201
 
 
 def warm() -> None:
-    """Inside a clone with nothing to do: seconds a stage takes when the flow runs again in one process."""
+    """Inside a finished clone: seconds a stage takes when the flow runs again in one process."""
     os.environ["PREFECT_API_URL"] = str(_settings().address("prefect"))
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     from flows.pipeline import pipeline

@@ -13,6 +13,7 @@ from tasks.ingest import ingest
 from tasks.promote import promote
 from tasks.push import push
 from tasks.register import register
+from tasks.report import report
 from tasks.train import train
 
 
@@ -41,6 +42,8 @@ def pipeline() -> Result:
         push(run)
         version = register(package, run)
         promotion = promote(version, run)
-        return Result(run.snapshot.run_id, version, promotion)
+        result = Result(run.snapshot.run_id, version, promotion)
+        report(result, run)
+        return result
     finally:
         run.close()

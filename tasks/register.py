@@ -6,12 +6,10 @@ Where MLflow is away, note that this is still to be done.
 from time import perf_counter
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from modelyard.artifacts import ModelPackage, ModelVersion
 from modelyard.errors import ServiceUnavailable
-from modelyard.runs import summary
 from modelyard.runs.progress import report
 from modelyard.runs.publish import publish
 from modelyard.runs.run import Run
@@ -36,14 +34,6 @@ def register(package: ModelPackage, run: Run) -> ModelVersion | None:
     found = f"{version.name} version {version.version}, digest {version.digest[:12]}"
     report("register", "done" if created else "unchanged", perf_counter() - started, found)
     return version
-
-
-def show_summary(run: Run, result: summary.Result) -> None:
-    """Leave the run's table as an artifact of the Prefect run."""
-    table = summary.rows(run.root, run.settings.measurements, result)
-    create_markdown_artifact(
-        summary.markdown(table), key="summary", description="What this run made"
-    )
 
 
 def _page() -> str | None:

@@ -3,11 +3,13 @@
 import json
 import shutil
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
+from modelyard.mlflow_api import MlflowApi
 from modelyard.runs.why import forecast
 from tests import project
 
@@ -59,6 +61,35 @@ def test_a_flow_runs_every_stage_and_registers(finished: tuple[Path, str]) -> No
     }
     assert "bands version 1" in printed
     assert (root / "reports/data.html").exists()
+
+
+def post(url: str, body: dict) -> list[dict]:
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def test_the_prefect_run_and_the_mlflow_run_link_to_each_other(
+    finished: tuple[Path, str], servers: dict[str, str]
+) -> None:
+    prefect, mlflow = servers["PREFECT_API_URL"], servers["MLFLOW_TRACKING_URI"]
+    (artifact, *_) = post(
+        f"{prefect}/artifacts/filter", {"artifacts": {"key": {"any_": ["summary"]}}}
+    )
+    assert f"{mlflow}/#/models/bands/versions/1" in artifact["data"]
+    assert "test accuracy, shipped" in artifact["data"]
+    with MlflowApi(mlflow) as api:
+        version = api.get_version("bands", 1)
+        assert version is not None
+        run = api.get_run(version.run_id)
+    assert run is not None
+    assert f"{mlflow}/#/experiments/{run.experiment_id}/runs/{run.run_id}" in artifact["data"]
+    assert any(artifact["flow_run_id"] in value for value in run.tags.values())
+    dataset = yaml.safe_load((finished[0] / "dvc.lock").read_text())["stages"]["ingest"]["outs"]
+    md5 = next(out["md5"] for out in dataset if out["path"] == "data/dataset")
+    assert any(md5.removesuffix(".dir").startswith(item["digest"][:8]) for item in run.datasets)
 
 
 def test_after_a_run_dvc_has_nothing_to_do(finished: tuple[Path, str]) -> None:

@@ -1,0 +1,36 @@
+"""Leave the run's table as an artifact of the Prefect run, with links to what it made in MLflow."""
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from modelyard.errors import ServiceUnavailable
+from modelyard.runs import summary
+from modelyard.runs.publish import connect
+from modelyard.runs.run import Run
+from tasks.stage import TASK
+
+
+@task(name="report", **TASK)
+def report(result: summary.Result, run: Run) -> None:
+    """Write the artifact ``summary``; without MLflow it has no links."""
+    table = summary.rows(run.root, run.settings.measurements, result)
+    create_markdown_artifact(
+        "\n\n".join([summary.markdown(table), *_links(result, run)]),
+        key="summary",
+        description="What this run made",
+    )
+
+
+def _links(result: summary.Result, run: Run) -> list[str]:
+    version = result.version
+    if version is None:
+        return []
+    try:
+        with connect(run.settings) as api:
+            found = api.get_run(version.run_id)
+            pages = {f"version {version.version}": api.version_page(version.name, version.version)}
+            if found:
+                pages["run"] = api.run_page(found.experiment_id, version.run_id)
+    except ServiceUnavailable:
+        return []
+    return [f"MLflow: [{name}]({page})" for name, page in pages.items()]
