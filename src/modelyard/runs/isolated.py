@@ -5,10 +5,7 @@ branch, params.yaml and untracked files are not touched; the result is committed
 """
 
 import configparser
-import json
-import logging
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +17,8 @@ from modelyard.errors import WorkspaceError
 from modelyard.params import parse, with_overrides
 from modelyard.runs import snapshot
 from modelyard.runs.git import git
+from modelyard.runs.janitor import remove_worktree, sweep
 from modelyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple[str, int]:
@@ -60,22 +56,8 @@ def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple
             commit_tree = git(worktree, "rev-parse", f"{taken}^{{tree}}")
             snapshot.commit_result(worktree, snapshot.Snapshot(run_id, taken, commit_tree))
     finally:
-        _remove(root, worktree)
+        remove_worktree(root, worktree)
     return run_id, status
-
-
-def sweep(root: Path, settings: Settings) -> list[str]:
-    """Remove the worktrees of runs whose process is gone; return their ids."""
-    folder = settings.state_dir.resolve() / "worktrees"
-    swept = []
-    for owner in sorted(folder.glob("*.json")):
-        record = json.loads(owner.read_text(encoding="utf-8"))
-        if not _alive(record["pid"], record["create_time"]):
-            _remove(root, folder / owner.stem)
-            swept.append(owner.stem)
-    if swept:
-        log.info("removed the worktrees of runs that were killed: %s", ", ".join(swept))
-    return swept
 
 
 def _add_worktree(root: Path, settings: Settings, base: snapshot.Snapshot) -> Path:
@@ -157,16 +139,3 @@ def _run(worktree: Path, settings: Settings, run_id: str) -> int:
             return process.wait()
         except KeyboardInterrupt:
             return process.wait()
-
-
-def _remove(root: Path, worktree: Path) -> None:
-    shutil.rmtree(worktree, ignore_errors=True)
-    git(root, "worktree", "prune")
-    worktree.with_suffix(".json").unlink(missing_ok=True)
-
-
-def _alive(pid: int, create_time: float) -> bool:
-    try:
-        return abs(psutil.Process(pid).create_time() - create_time) < 1
-    except psutil.Error:
-        return False

@@ -7,7 +7,7 @@ from typing import IO
 
 from modelyard.errors import WorkspaceError
 from modelyard.params import load
-from modelyard.runs.isolated import sweep
+from modelyard.runs.janitor import sweep
 from modelyard.runs.reproduce import Pipeline
 from modelyard.runs.snapshot import Snapshot, new_run_id, take
 from modelyard.settings import Settings
