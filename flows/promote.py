@@ -1,7 +1,10 @@
 """A registered version to the live one, by hand or by schedule."""
 
+from pathlib import Path
+
 from prefect import flow
 
+from modelyard.params import load
 from modelyard.runs.promotion import wish
 from modelyard.settings import Settings
 
@@ -13,4 +16,4 @@ def promote(name: str, version: int) -> list[str]:
     Raises:
         GateRefused: it has no passed verdict, or what serves refused it; the champion serves on.
     """
-    return list(wish(Settings(), name, version))
+    return list(wish(Path(), Settings(), load(), name, version))

@@ -3,6 +3,7 @@
 from prefect import task
 
 from modelyard.artifacts import Layout, RawData
+from modelyard.runs.pin import check_pin
 from modelyard.runs.run import Run
 from modelyard.training import warm_up
 from tasks.stage import TASK, run_stage
@@ -16,6 +17,7 @@ def fetch(run: Run) -> RawData:
         SourceError: the source is missing, empty, or not the file that ``data.sha256`` names.
     """
     data = run.params.data
+    check_pin(run.root, data)
     done = run_stage("fetch", run, lambda: f"{data.source.rpartition('/')[2]}, {data.license}")
     if done.outcome == "executed":
         # New data is trained on: let the workers' torch load while it is ingested.

@@ -6,6 +6,7 @@ Where it passes and the mode is auto, make it champion and live.
 from prefect import task
 
 from modelyard.artifacts import ModelVersion
+from modelyard.errors import ServiceUnavailable
 from modelyard.runs.progress import report
 from modelyard.runs.promotion import advance
 from modelyard.runs.run import Run
@@ -23,7 +24,10 @@ def promote(version: ModelVersion | None, run: Run) -> Promotion:
         report("promote", "skipped", detail="nothing is registered yet")
         return Promotion("skipped")
     report("promote", "started")
-    promotion = advance(run.root, run.settings, run.params, version)
+    try:
+        promotion = advance(run.root, run.settings, run.params, version)
+    except ServiceUnavailable as error:
+        promotion = Promotion("skipped", f"{error.message} ({error.remedy})")
     state = {"live": "done", "unchanged": "unchanged"}.get(promotion.outcome, "skipped")
     detail = promotion.reason or f"{version.name} version {version.version} is live"
     report("promote", state, promotion.seconds, detail)  # pyright: ignore[reportArgumentType]

@@ -7,7 +7,7 @@ definition.
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +51,10 @@ def execute(name: str, root: Path, execution: Execution) -> Any:
             f"there is no stage {name!r}", f"The stages of dvc.yaml are: {', '.join(STAGES)}."
         )
     params, layout = load(root), Layout(root)
-    before = fingerprint(name, root)
+    before = fingerprint(dependencies(name, root), root)
     artifact = _call(name, layout, params, execution)
-    changed = sorted(
-        path for path, state in fingerprint(name, root).items() if before.get(path) != state
-    )
+    after = fingerprint(dependencies(name, root), root)
+    changed = sorted(path for path, state in after.items() if before.get(path) != state)
     if load(root) != params:
         changed.append("params.yaml")
     if changed:
@@ -85,16 +84,20 @@ def stage_key(name: str, root: Path, params: Params) -> str:
     """
     tree = params.model_dump(mode="json", by_alias=True)
     sections = {key: _lookup(tree, key) for key in _definition(name, root).get("params") or []}
-    files = {str(path): sha256_file(root / path) for path in _files(name, root)}
+    files = {str(path): sha256_file(root / path) for path in _files(dependencies(name, root), root)}
     return hashlib.sha256(
         canonical({"stage": name, "params": sections, "files": files})
     ).hexdigest()
 
 
-def fingerprint(name: str, root: Path) -> dict[str, tuple[int, int]]:
-    """Size and modification time (ns) of every file that a stage depends on, by relative path."""
+def fingerprint(paths: Iterable[Path], root: Path) -> dict[str, tuple[int, int]]:
+    """Size and modification time (ns) of every file at or below ``paths``, by relative path.
+
+    Raises:
+        WorkspaceError: one of ``paths`` is not there.
+    """
     states = {}
-    for path in _files(name, root):
+    for path in _files(paths, root):
         status = (root / path).stat()
         states[str(path)] = (status.st_size, status.st_mtime_ns)
     return states
@@ -125,11 +128,11 @@ def _definition(name: str, root: Path) -> dict[str, Any]:
     return yaml.load((root / "dvc.yaml").read_text(encoding="utf-8"), loader)["stages"][name]  # noqa: S506
 
 
-def _files(name: str, root: Path) -> Iterator[Path]:
-    for path in dependencies(name, root):
+def _files(paths: Iterable[Path], root: Path) -> Iterator[Path]:
+    for path in paths:
         if not (root / path).exists():
             raise WorkspaceError(
-                f"stage {name} needs {path}, which is not there",
+                f"{path} is not there, and a stage depends on it",
                 "Run the stages before it (`modelyard run`), or restore the file.",
             )
         if (root / path).is_dir():

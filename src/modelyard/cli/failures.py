@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modelyard.errors import ModelyardError
+from modelyard.settings import Settings
 
-LOG = Path(".modelyard/logs/errors.log")
+LOG = Path("logs/errors.log")
 
 
 def debugging() -> bool:
@@ -71,13 +72,14 @@ def _from_os(error: OSError) -> tuple[str, str]:
 
 
 def _log(error: Exception) -> str:
+    log = Settings().state_dir / LOG
     with suppress(OSError):
-        LOG.parent.mkdir(parents=True, exist_ok=True)
-        with LOG.open("a", encoding="utf-8") as file:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat()}\n")
             file.writelines(traceback.format_exception(error))
-        LOG.chmod(0o600)
-        return f"The traceback is in {LOG}; "
+        log.chmod(0o600)
+        return f"The traceback is in {log}; "
     return ""
 
 

@@ -13,10 +13,13 @@ def register_command() -> None:
     from modelyard.runs import snapshot
     from modelyard.runs.promotion import judge
     from modelyard.runs.publish import publish
+    from modelyard.runs.run import held
 
     console, settings, params = Console(soft_wrap=True), Settings(), load()
-    taken = snapshot.take(Path(), snapshot.new_run_id())
-    version, created = publish(Path(), settings, params, taken, None)
+    root = Path().resolve()
+    with held(root):
+        taken = snapshot.take(root, snapshot.new_run_id())
+        version, created = publish(root, settings, params, taken, None)
     state = "registered" if created else "is registered already"
     console.print(f"{version.name} version {version.version} {state}, digest {version.digest[:12]}")
     verdict = judge(Path(), settings, params, version)
@@ -29,11 +32,12 @@ def register_command() -> None:
 
 def promote_command(name: str, version: int) -> None:
     """Make a version champion and wait until it is live."""
+    from modelyard.params import load
     from modelyard.runs.promotion import wish
 
     console = Console(soft_wrap=True)
     with console.status(f"{name} version {version}: waiting until it is live"):
-        aliases = wish(Settings(), name, version)
+        aliases = wish(Path(), Settings(), load(), name, version)
     console.print(f"{name} version {version} is live ({', '.join(aliases)})")
 
 

@@ -18,10 +18,12 @@ from modelyard.data.splits import stratify
 from modelyard.data.validation import Validation, validate
 from modelyard.errors import DataRejected, SourceError
 from modelyard.params import DataParams
+from modelyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
-REJECTED_REPORT = ".modelyard/reports/rejected.html"
+REJECTED_REPORT = Path("reports/rejected.html")
+"""Below the state folder, which outlives the worktree of an isolated run."""
 
 
 def ingest(layout: Layout, params: DataParams) -> Dataset:
@@ -33,7 +35,7 @@ def ingest(layout: Layout, params: DataParams) -> Dataset:
     Raises:
         SourceError: the file cannot be read as the contract says.
         DataRejected: rows break the contract by more than it allows, or the accepted ones do not
-            meet every expectation; ``.modelyard/reports/rejected.html`` shows which and why.
+            meet every expectation; ``reports/rejected.html`` in the state folder shows which and why.
         ParamsError: an expectation is unknown or cannot be evaluated.
         WorkspaceError: the disk is full.
     """
@@ -50,8 +52,9 @@ def ingest(layout: Layout, params: DataParams) -> Dataset:
         accepted = _accept(checked, validation, params)
     except DataRejected as error:
         report = replace(report, refusal=error.message)
-        write_report(layout.root / REJECTED_REPORT, report)
-        remedy = f"{error.remedy}\nReport: {REJECTED_REPORT}"
+        place = Settings().state_dir / REJECTED_REPORT
+        write_report(layout.root / place, report)
+        remedy = f"{error.remedy}\nReport: {place}"
         raise DataRejected(error.message, remedy) from error
     try:
         with disk_errors(layout.dataset), replaced_folder(layout.dataset) as folder:

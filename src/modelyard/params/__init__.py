@@ -13,7 +13,7 @@ from modelyard.params.data import (
     Quality,
     Split,
 )
-from modelyard.params.load import load, parse, with_overrides
+from modelyard.params.load import assign, load, parse, with_overrides
 from modelyard.params.model import (
     Budgets,
     CompressParams,
@@ -50,6 +50,7 @@ __all__ = [
     "Schedule",
     "Split",
     "TrainParams",
+    "assign",
     "load",
     "parse",
     "with_overrides",

@@ -74,14 +74,25 @@ def with_overrides(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]
             mapping or list.
     """
     result = yaml.safe_load(yaml.safe_dump(tree))
+    assign(result, overrides)
+    return result
+
+
+def assign(tree: dict[str, Any], overrides: list[str]) -> None:
+    """As ``with_overrides``, in place; ``tree`` may be one that keeps comments (ruamel.yaml)."""
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals or not path:
             raise ParamsError(
                 f"--set {override!r} is not KEY=VALUE", "For example: --set train.optimizer.lr=0.01"
             )
-        _assign(result, path.split("."), yaml.safe_load(value) if value else None, override)
-    return result
+        try:
+            parsed = yaml.safe_load(value) if value else None
+        except yaml.YAMLError as error:
+            raise ParamsError(
+                f"--set {override!r}: the value is not valid YAML: {error}", "Quote it."
+            ) from None
+        _assign(tree, path.split("."), parsed, override)
 
 
 def _assign(node: Any, keys: list[str], value: Any, override: str) -> None:

@@ -42,19 +42,23 @@ def git(root: Path, *arguments: str, index: Path | None = None) -> str:
     return done.stdout.strip()
 
 
-def top_level(root: Path) -> Path:
-    """The folder of the git checkout that holds ``root``.
+def check_repository(root: Path) -> None:
+    """Check that ``root`` is the top folder of a git checkout that has a commit.
 
     Raises:
-        WorkspaceError: it is not in a git repository, or the repository has no commit yet.
+        WorkspaceError: it is not.
     """
     try:
         top = Path(git(root, "rev-parse", "--show-toplevel"))
-        git(root, "rev-parse", "--verify", "HEAD")
+        git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     except WorkspaceError as error:
         raise WorkspaceError(
             f"{root.resolve()} is not a git repository with a commit ({error.message})",
             "Modelyard records each run as a commit: "
             "`git init && git add -A && git commit -m start`.",
         ) from None
-    return top
+    if top.resolve() != root.resolve():
+        raise WorkspaceError(
+            f"{root.resolve()} is a folder inside the git repository {top}",
+            "A project is a repository of its own: snapshots and worktrees are of the whole.",
+        )

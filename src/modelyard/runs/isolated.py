@@ -4,7 +4,6 @@ Such a run shares the DVC cache and has a process and a params.yaml of its own. 
 branch, params.yaml and untracked files are not touched; the result is committed to ``runs/ID``.
 """
 
-import configparser
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import psutil
 
 from modelyard.artifacts import write_atomic, write_json
 from modelyard.errors import WorkspaceError
-from modelyard.params import parse, with_overrides
+from modelyard.params import assign, parse, with_overrides
 from modelyard.runs import snapshot
 from modelyard.runs.git import git
 from modelyard.runs.janitor import remove_worktree, sweep
@@ -53,8 +52,9 @@ def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple
         status = _run(worktree, settings, run_id)
         if status == 0:
             taken = git(worktree, "rev-parse", f"{snapshot.REFS}/{run_id}")
-            commit_tree = git(worktree, "rev-parse", f"{taken}^{{tree}}")
-            snapshot.commit_result(worktree, snapshot.Snapshot(run_id, taken, commit_tree))
+            tree = git(worktree, "rev-parse", f"{taken}^{{tree}}")
+            result = snapshot.keep_result(worktree, snapshot.Snapshot(run_id, taken, tree))
+            git(root, "update-ref", f"refs/heads/runs/{run_id}", result)
     finally:
         remove_worktree(root, worktree)
     return run_id, status
@@ -73,56 +73,32 @@ def _write_params(worktree: Path, source: Path, overrides: list[str]) -> None:
     """Write the worktree's params.yaml, comments kept."""
     from io import StringIO
 
-    import yaml
     from ruamel.yaml import YAML
 
     text = source.read_text(encoding="utf-8")
     if overrides:
-        editor = YAML()
+        editor, stream = YAML(), StringIO()
         document = editor.load(text)
-        for override in overrides:
-            path, _, value = override.partition("=")
-            *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
-            node = document
-            for key in parents:
-                node = node[key] if not isinstance(node, dict) else node.setdefault(key, {})
-            node[last] = yaml.safe_load(value) if value else None
-        stream = StringIO()
+        assign(document, overrides)
         editor.dump(document, stream)
         text = stream.getvalue()
     write_atomic(worktree / "params.yaml", text.encode())
 
 
 def _share_dvc(root: Path, worktree: Path) -> None:
-    """Give the worktree the clone's DVC cache and remotes.
+    """Give the worktree the clone's DVC cache and remotes, as DVC resolves them.
 
     Secrets of config.local come along, mode 0600.
     """
-    config = configparser.ConfigParser()
-    local = root / ".dvc" / "config.local"
-    shared = configparser.ConfigParser()
-    shared.read([root / ".dvc" / "config"], encoding="utf-8")
-    config.read([local], encoding="utf-8")
-    if not config.has_section("cache"):
-        config.add_section("cache")
-    if not config.has_option("cache", "dir"):
-        config.set("cache", "dir", str(root / ".dvc" / "cache"))
-    for section in shared.sections():
-        url = shared.get(section, "url", fallback="")
-        if (
-            section.startswith("'remote")
-            and url
-            and "://" not in url
-            and not Path(url).is_absolute()
-        ):
-            if not config.has_section(section):
-                config.add_section(section)
-            config.set(section, "url", str((root / ".dvc" / url).resolve()))
-    from io import StringIO
+    from dvc.config import Config
 
-    stream = StringIO()
-    config.write(stream)
-    write_atomic(worktree / ".dvc" / "config.local", stream.getvalue().encode(), mode=0o600)
+    main = Config(str(root / ".dvc"))
+    write_atomic(worktree / ".dvc" / "config.local", b"", mode=0o600)
+    with Config(str(worktree / ".dvc")).edit("local") as local:
+        local["cache"] = {"dir": main["cache"].get("dir") or str(root / ".dvc" / "cache")}
+        local["remote"] = {name: dict(remote) for name, remote in main["remote"].items()}
+        if default := main["core"].get("remote"):
+            local["core"] = {"remote": default}
 
 
 def _run(worktree: Path, settings: Settings, run_id: str) -> int:

@@ -25,7 +25,10 @@ def sweep(root: Path, settings: Settings) -> list[str]:
     folder = settings.state_dir.resolve() / "worktrees"
     swept = []
     for owner in sorted(folder.glob("*.json")):
-        record = json.loads(owner.read_text(encoding="utf-8"))
+        try:
+            record = json.loads(owner.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue  # its run has just ended
         worktree = folder / owner.stem
         if not _alive(record["pid"], record["create_time"]) and not _inhabited(worktree):
             remove_worktree(root, worktree)

@@ -59,26 +59,40 @@ def advance(root: Path, settings: Settings, params: Params, version: ModelVersio
         reason = f"passed its gate; `modelyard promote {version.version}` makes it champion"
         return Promotion("manual", reason, tuple({*aliases, "challenger"}))
     try:
-        aliases = wish(settings, version.name, version.version)
+        aliases = wish(root, settings, params, version.name, version.version)
     except GateRefused as refusal:
         return Promotion("refused", refusal.message, aliases)
     return Promotion("live", "", aliases, perf_counter() - started)
 
 
-def wish(settings: Settings, name: str, version: int) -> tuple[str, ...]:
+def wish(
+    root: Path, settings: Settings, params: Params, name: str, version: int
+) -> tuple[str, ...]:
     """Move alias champion to a version that passed its gate, and wait until it is live.
 
-    Return its aliases.
+    A version without a verdict, or with one against an earlier champion, is judged again where
+    this folder has a dataset to judge it on. Return its aliases.
 
     Raises:
-        GateRefused: it has no passed verdict, or the follower refused it; the message is the
-            reason.
+        GateRefused: its gate did not pass, or the follower refused it; the message is the reason.
         ServiceUnavailable: MLflow is away, or no follower made it live in time.
     """
     from modelyard.registry.promote import promote, wait_live
 
     with connect(settings) as api:
-        promote(api, name, version, settings.trusted)
+        try:
+            promote(api, name, version, settings.trusted)
+        except GateRefused:
+            found = api.get_version(name, version)
+            if found is None or not (Layout(root).dataset / "dataset.json").exists():
+                raise
+            digest = found.tags.get("modelyard.digest", "")
+            verdict = judge(
+                root, settings, params, ModelVersion(name, version, digest, found.run_id)
+            )
+            if not verdict.passed:
+                raise GateRefused(f"{name} version {version}: {verdict.reason}") from None
+            promote(api, name, version, settings.trusted)
         wait_live(api, name, version, timeout=TIMEOUT)
         found = api.get_version(name, version)
         return found.aliases if found else ()

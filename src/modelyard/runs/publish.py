@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.artifacts import Layout, ModelVersion
-from modelyard.errors import ServiceUnavailable
+from modelyard.errors import ServiceUnavailable, WorkspaceError
 from modelyard.mlflow_api import MlflowApi
 from modelyard.params import Params
 from modelyard.runs import lockfile
+from modelyard.runs import snapshot as snapshots
 from modelyard.runs.snapshot import Snapshot
+from modelyard.runs.why import forecast
 from modelyard.settings import Settings
 from modelyard.stages import stage_key
 
@@ -58,7 +60,8 @@ def publish(
 
     Raises:
         ServiceUnavailable: MLflow is away.
-        WorkspaceError: the stages have not been run to their end.
+        WorkspaceError: the stages have not been run to their end, or something that they depend
+            on has changed since: the proof would name what did not make the package.
     """
     from modelyard.package.manifest import verify_manifest
     from modelyard.registry.record import record
@@ -72,6 +75,8 @@ def publish(
         name = params.registry.name
         if existing := find_version(api, name, digest):
             return ModelVersion(name, existing.version, digest, existing.run_id), False
+        _check_current(root)
+        snapshots.keep_result(root, snapshot)
         info = RunInfo(
             run_id=snapshot.run_id,
             key=recorded.key,
@@ -87,3 +92,14 @@ def publish(
         mlflow_run = record(layout, params, info, api)
         keys, trusted = settings.key_folder, settings.trusted
         return register(layout, params, info, mlflow_run, api, keys, trusted), True
+
+
+def _check_current(root: Path) -> None:
+    for item in forecast(root):
+        if item.reasons:
+            first = item.reasons[0]
+            raise WorkspaceError(
+                f"stage {item.stage} is not up to date ({first.kind} {first.name}: {first.state}), "
+                "so the proof would not name what made the package",
+                "Run the stages first: `modelyard run` or `dvc repro`.",
+            )

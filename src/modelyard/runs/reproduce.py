@@ -8,6 +8,7 @@ stage. DVC is pinned, and a contract test compares both ways. Everything else (h
 locks, dvc.lock) is DVC's own.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard import stages
-from modelyard.artifacts import sha256_file, write_atomic
-from modelyard.errors import ModelyardError, WorkspaceError
+from modelyard.artifacts import canonical, sha256_file, write_atomic
+from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+_DATA = ("data", "models", "metrics")
+"""Folders of the stages' outputs; all else that a stage depends on is code."""
 
 Outcome = Literal["executed", "restored", "unchanged"]
 
@@ -48,6 +52,7 @@ class Pipeline:
         self.root = root
         # Any: DVC attaches the commands to Repo as functions, and a checker takes them for unbound.
         self._repo: Any = open_repo(root)
+        self._params = (root / "params.yaml").read_bytes()
         self._code = {name: self._code_state(name) for name in stages.STAGES}
         self._unchanged = self._find_unchanged()
 
@@ -55,16 +60,11 @@ class Pipeline:
         """Bring the outputs of a stage up to date and record it in dvc.lock.
 
         Raises:
-            WorkspaceError: code of the stage changed since the run began (it would not be what the
+            WorkspaceError: code or params changed since the run began (they would not be what the
                 snapshot names), or DVC cannot work (no space, a lock held by a run that hangs).
             ModelyardError: what the stage refuses.
         """
-        if self._code_state(name) != self._code[name]:
-            raise WorkspaceError(
-                f"stage {name}: its code changed since the run began, "
-                "so its snapshot would not name what ran",
-                "Run again; unchanged stages are not repeated.",
-            )
+        self._check_snapshot(name)
         started, executed = perf_counter(), []
         if name in self._unchanged:
             return StageRun(name, "unchanged", perf_counter() - started)
@@ -87,19 +87,35 @@ class Pipeline:
         """Copy the outputs of the stages to the configured remote; return the number of files sent.
 
         Raises:
-            ModelyardError: the remote is away or refuses.
+            ServiceUnavailable: the remote is away or refuses.
         """
         pushed, now = self.root / ".modelyard" / "pushed", self._pushable()
         if pushed.exists() and pushed.read_bytes() == now:
             return 0
-        with _quiet(), explained("push"):
-            num_files = self._repo.push()
+        try:
+            with _quiet(), explained("push"):
+                num_files = self._repo.push()
+        except Exception as error:
+            # Each kind of remote raises errors of its own library.
+            remote = self._repo.config["core"].get("remote", "the DVC remote")
+            raise ServiceUnavailable(f"{remote}: {error}", "`dvc push` tries again.") from error
         write_atomic(pushed, now)
         return num_files
 
     def close(self) -> None:
         """Release DVC's databases."""
         self._repo.close()
+
+    def _check_snapshot(self, name: str) -> None:
+        changed = [] if self._code_state(name) == self._code[name] else ["its code"]
+        if (self.root / "params.yaml").read_bytes() != self._params:
+            changed.append("params.yaml")
+        if changed:
+            raise WorkspaceError(
+                f"stage {name}: {' and '.join(changed)} changed since the run began, "
+                "so its snapshot would not name what ran",
+                "Run again; unchanged stages are not repeated.",
+            )
 
     def _find_unchanged(self) -> frozenset[str]:
         """The stages that DVC would skip now: asked once, as DVC reads all of dvc.yaml each time.
@@ -114,17 +130,14 @@ class Pipeline:
             )
 
     def _pushable(self) -> bytes:
-        """What a push depends on: the recorded outputs and the remotes."""
-        files = [self.root / "dvc.lock", *sorted((self.root / ".dvc").glob("config*"))]
-        return "\n".join(sha256_file(file) for file in files if file.exists()).encode()
+        """What a push depends on: the recorded outputs, and the remote as DVC resolves it."""
+        config = {key: repr(self._repo.config.get(key)) for key in ("core", "remote")}
+        recorded = sha256_file(self.root / "dvc.lock")
+        return hashlib.sha256(canonical([recorded, config])).hexdigest().encode()
 
     def _code_state(self, name: str) -> dict[str, tuple[int, int]]:
-        states = {}
-        for path in stages.dependencies(name, self.root):
-            if path.suffix in {".py", ".j2", ".lock"} and (self.root / path).exists():
-                status = (self.root / path).stat()
-                states[str(path)] = (status.st_size, status.st_mtime_ns)
-        return states
+        code = [path for path in stages.dependencies(name, self.root) if path.parts[0] not in _DATA]
+        return stages.fingerprint(code, self.root)
 
 
 def open_repo(root: Path) -> "Repo":

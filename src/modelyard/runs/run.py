@@ -42,7 +42,7 @@ def begin(root: Path) -> Run:
     """
     root, settings = root.resolve(), Settings()
     load(root)
-    lock = _hold(root)
+    lock = held(root)
     if not settings.run_id:
         sweep(root, settings)
     try:
@@ -55,8 +55,12 @@ def begin(root: Path) -> Run:
         raise
 
 
-def _hold(root: Path) -> IO[str]:
-    """Take the folder's run lock; it goes with the process, however that ends."""
+def held(root: Path) -> IO[str]:
+    """Take the folder's run lock; it goes when it is closed, or with the process.
+
+    Raises:
+        WorkspaceError: another process has it.
+    """
     path = root / ".modelyard" / "run.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelyard.runs.git import git, top_level
+from modelyard.runs.git import check_repository, git
 
 REFS = "refs/modelyard/runs"
+RESULTS = "refs/modelyard/results"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def take(root: Path, run_id: str) -> Snapshot:
     Raises:
         WorkspaceError: ``root`` is not in a git repository with a commit.
     """
-    top_level(root)
+    check_repository(root)
     tree = write_tree(root)
     commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", f"run {run_id}")
     git(root, "update-ref", f"{REFS}/{run_id}", commit)
@@ -56,19 +57,14 @@ def write_tree(root: Path) -> str:
         return git(root, "write-tree", index=index)
 
 
-def commit_result(root: Path, snapshot: Snapshot) -> str:
-    """Commit the tree of an ended isolated run on top of its snapshot, as branch ``runs/ID``.
+def keep_result(root: Path, snapshot: Snapshot) -> str:
+    """Commit the tree with a run's results (dvc.lock, metrics) on top of its snapshot.
 
-    Return the commit.
+    It is kept under ``refs/modelyard/results/ID``, so that what a version was made of can be
+    looked up when the working tree has moved on. Return the commit.
     """
-    commit = git(
-        root,
-        "commit-tree",
-        write_tree(root),
-        "-p",
-        snapshot.commit,
-        "-m",
-        f"result of run {snapshot.run_id}",
-    )
-    git(root, "update-ref", f"refs/heads/runs/{snapshot.run_id}", commit)
+    message = f"result of run {snapshot.run_id}"
+    tree = write_tree(root)
+    commit = git(root, "commit-tree", tree, "-p", snapshot.commit, "-m", message)
+    git(root, "update-ref", f"{RESULTS}/{snapshot.run_id}", commit)
     return commit

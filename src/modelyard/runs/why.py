@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.params import load
+from modelyard.runs.pin import moved_on
 from modelyard.runs.reproduce import explained, open_repo
 from modelyard.stages import STAGES
 
@@ -30,7 +32,7 @@ def forecast(root: Path, only: str | None = None) -> list[Forecast]:
     Raises:
         WorkspaceError: DVC cannot read the project.
     """
-    repo = open_repo(root)
+    repo, params = open_repo(root), load(root).data
     result: list[Forecast] = []
     stale: set[str] = set()
     with explained("status"), repo.lock:
@@ -38,6 +40,8 @@ def forecast(root: Path, only: str | None = None) -> list[Forecast]:
         for name in STAGES:
             stage = by_name[name]
             reasons = _reasons(stage)
+            if name == "fetch" and moved_on(root, params):
+                reasons.append(Reason("data", params.source, "not the file of data.sha256"))
             for upstream in _upstream(stage, by_name):
                 if upstream in stale:
                     reasons.append(Reason("upstream", upstream, "would run again"))

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -29,6 +30,7 @@ _logger = logging.getLogger(__name__)
 
 _MAX_RELAUNCHES = 2
 _PRELOADED = ["modelyard.training.preloaded"]
+_SCRATCH = "modelyard-train-"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -90,8 +92,27 @@ def _launch_once(job: "Job") -> _Lost | None:
     """Launch the workers in a folder of their own, from the newest checkpoint."""
     resume = checkpoints.newest(job.checkpoints, job.inputs)
     checkpoints.discard_after(job.checkpoints, resume)
-    with tempfile.TemporaryDirectory(prefix="modelyard-train-") as scratch:
+    _remove_leftovers(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-") as scratch:
         return _run(dataclasses.replace(job, resume=resume, scratch=Path(scratch)))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the folders of launches whose process was killed before it could."""
+    for scratch in folder.glob(f"{_SCRATCH}*-*"):
+        pid = scratch.name.removeprefix(_SCRATCH).partition("-")[0]
+        if pid.isdecimal() and not _runs(int(pid)):
+            shutil.rmtree(scratch, ignore_errors=True)  # another user's may not be ours to remove
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def _run(job: "Job") -> _Lost | None:

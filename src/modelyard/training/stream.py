@@ -4,6 +4,8 @@ The training neither waits for MLflow nor fails with it; what is lost here is in
 and is recorded later.
 """
 
+import base64
+import http.client
 import json
 import logging
 import queue
@@ -82,19 +84,33 @@ class Curves:
 
 def _post(stream: Stream, metrics: list[dict[str, object]]) -> bool:
     """Call MLflow's ``runs/log-batch``; false when that did not succeed."""
-    body = json.dumps({"run_id": stream.run_id, "metrics": metrics}).encode()
-    address = f"{stream.tracking_uri.rstrip('/')}/api/2.0/mlflow/runs/log-batch"
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme not in ("http", "https"):
-        return False
-    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    # A proxy for the outside world must not be asked for this machine.
-    handlers = [urllib.request.ProxyHandler({})] if local else []
-    request = urllib.request.Request(  # noqa: S310 the scheme is checked above
-        address, data=body, headers={"Content-Type": "application/json"}
-    )
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT_S) as answer:
+        parts = urllib.parse.urlsplit(stream.tracking_uri)
+        if parts.scheme not in ("http", "https"):
+            return False
+        local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        # A proxy for the outside world must not be asked for this machine.
+        handlers = [urllib.request.ProxyHandler({})] if local else []
+        opener = urllib.request.build_opener(*handlers)
+        with opener.open(_request(parts, stream.run_id, metrics), timeout=_TIMEOUT_S) as answer:
             return 200 <= answer.status < 300
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
+
+
+def _request(
+    parts: urllib.parse.SplitResult, run_id: str, metrics: list[dict[str, object]]
+) -> urllib.request.Request:
+    """The call; user and password of the address go into a header, urllib takes them nowhere."""
+    user, _, host = parts.netloc.rpartition("@")
+    path = f"{parts.path.rstrip('/')}/api/2.0/mlflow/runs/log-batch"
+    request = urllib.request.Request(  # noqa: S310 the caller checks the scheme
+        f"{parts.scheme}://{host}{path}",
+        data=json.dumps({"run_id": run_id, "metrics": metrics}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    if user:
+        basic = base64.b64encode(urllib.parse.unquote_to_bytes(user)).decode()
+        # Not for a host that this one redirects to.
+        request.add_unredirected_header("Authorization", f"Basic {basic}")
+    return request

@@ -1,5 +1,6 @@
 """What every rank runs, in the order in which it happens."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -59,6 +60,7 @@ class Job:
 def run_worker(job: Job) -> None:
     """Train as the rank that the environment names; a failure is left in ``job.scratch``."""
     threading.Thread(target=_die_with_parent, name="parent-watch", daemon=True).start()
+    _show_rank()
     with failures.recorded(job.scratch):
         _train(job)
 
@@ -167,6 +169,12 @@ def _seed(*parts: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # the user's code may draw from it
     torch.manual_seed(seed)
+
+
+def _show_rank() -> None:
+    """Name this process ``rank 1`` in ``ps`` and ``top``, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(f"rank {os.environ['RANK']}", encoding="ascii")
 
 
 def _die_with_parent() -> None:

@@ -59,18 +59,24 @@ def test_equal_trees_have_equal_ids(repository: Path) -> None:
     assert first.tree == second.tree
 
 
-def test_the_result_of_a_run_becomes_a_branch_on_its_snapshot(repository: Path) -> None:
+def test_the_result_of_a_run_is_kept_on_top_of_its_snapshot(repository: Path) -> None:
     taken = snapshot.take(repository, "r1")
     (repository / "dvc.lock").write_text("result")
-    commit = snapshot.commit_result(repository, taken)
-    assert git(repository, "rev-parse", "runs/r1") == commit
+    commit = snapshot.keep_result(repository, taken)
+    assert git(repository, "rev-parse", "refs/modelyard/results/r1") == commit
     assert git(repository, "rev-parse", f"{commit}^") == taken.commit
-    assert git(repository, "show", "runs/r1:dvc.lock") == "result"
+    assert git(repository, "show", f"{commit}:dvc.lock") == "result"
 
 
 def test_a_folder_without_git_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="git init"):
         snapshot.take(tmp_path, "r1")
+
+
+def test_a_folder_inside_another_repository_is_refused(repository: Path) -> None:
+    (repository / "inner").mkdir()
+    with pytest.raises(WorkspaceError, match="a repository of its own"):
+        snapshot.take(repository / "inner", "r1")
 
 
 def test_a_repository_without_a_commit_is_refused(tmp_path: Path) -> None:
