@@ -204,7 +204,7 @@ def test_a_version_without_a_passed_gate_is_refused(root: Path, page: Page) -> N
     )
     with urllib.request.urlopen(request) as answer:
         created = json.load(answer)["model_version"]
-    refuse(page, root, int(created["version"]), "2", "verdict")
+    refuse(page, root, int(created["version"]), "2", "has no tag modelyard.digest")
 
 
 def test_the_command_shows_the_reason_too(root: Path) -> None:

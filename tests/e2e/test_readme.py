@@ -36,6 +36,9 @@ def make_venv(root: Path) -> None:
     (packages,) = (root / ".venv/lib").glob("python*/site-packages")
     seen = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "packages.pth").write_text("\n".join(seen) + "\n")
+    dvc = root / ".venv/bin/dvc"
+    dvc.write_text(f'#!/bin/sh\nexec {root}/.venv/bin/python -m dvc "$@"\n')
+    dvc.chmod(0o755)
     seeds = Path(sys.prefix) / "share/modelyard"
     if seeds.exists():
         shutil.copytree(seeds, root / ".venv/share/modelyard")

@@ -13,6 +13,7 @@ from modelyard.errors import ModelyardError
 from modelyard.settings import Settings
 
 LOG = Path("logs/errors.log")
+_GO_ON = "Nothing half-written counts: run again, it goes on where it stopped."
 
 
 def debugging() -> bool:
@@ -33,10 +34,12 @@ def explained() -> Iterator[None]:
 
         rich_utils.rich_format_error(error)
         _end(error.exit_code)
+    except SystemExit as end:
+        if end.code == 130:  # how typer ends on Ctrl-C
+            _print("interrupted", _GO_ON)
+        raise
     except (KeyboardInterrupt, Abort):
-        _print(
-            "interrupted", "Nothing half-written counts: run again, it goes on where it stopped."
-        )
+        _print("interrupted", _GO_ON)
         _end(130)
     except ModelyardError as error:
         if debugging():

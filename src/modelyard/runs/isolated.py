@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 
@@ -94,7 +95,8 @@ def _share_dvc(root: Path, worktree: Path) -> None:
 
     main = Config(str(root / ".dvc"))
     write_atomic(worktree / ".dvc" / "config.local", b"", mode=0o600)
-    with Config(str(worktree / ".dvc")).edit("local") as local:
+    with Config(str(worktree / ".dvc")).edit("local") as edited:
+        local = cast("dict[str, Any]", edited)
         local["cache"] = {"dir": main["cache"].get("dir") or str(root / ".dvc" / "cache")}
         local["remote"] = {name: dict(remote) for name, remote in main["remote"].items()}
         if default := main["core"].get("remote"):
