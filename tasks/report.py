@@ -1,5 +1,7 @@
 """Leave the run's table as an artifact of the Prefect run, with links to what it made in MLflow."""
 
+import logging
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
@@ -9,16 +11,19 @@ from modelyard.runs.publish import connect
 from modelyard.runs.run import Run
 from tasks.stage import TASK
 
+log = logging.getLogger(__name__)
+
 
 @task(name="report", **TASK)
 def report(result: summary.Result, run: Run) -> None:
     """Write the artifact ``summary``; without MLflow it has no links."""
     table = summary.rows(run.root, run.settings.measurements, result)
-    create_markdown_artifact(
-        "\n\n".join([summary.markdown(table), *_links(result, run)]),
-        key="summary",
-        description="What this run made",
-    )
+    text = "\n\n".join([summary.markdown(table), *_links(result, run)])
+    try:
+        create_markdown_artifact(text, key="summary", description="What this run made")
+    except Exception as error:
+        # Prefect went away: its page lacks the table, and nothing else is lost.
+        log.warning("no summary in Prefect: %s", error)
 
 
 def _links(result: summary.Result, run: Run) -> list[str]:

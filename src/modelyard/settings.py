@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from modelyard.errors import WorkspaceError
+
 STATE_DIR = ".modelyard"
 
 
@@ -70,6 +72,9 @@ class Settings(BaseSettings):
         """The address of ``prefect`` (with /api), ``mlflow`` or ``serving``.
 
         It is the environment's, else the local service's.
+
+        Raises:
+            WorkspaceError: the record of the local services is not one.
         """
         given = {
             "prefect": self.prefect_api_url,
@@ -78,9 +83,22 @@ class Settings(BaseSettings):
         }
         if url := given[service]:
             return url.rstrip("/")
+        url = self._local(service)
+        return f"{url}/api" if url and service == "prefect" else url
+
+    def _local(self, service: str) -> str | None:
+        """The recorded address of a local service; ``services.records`` reads the whole record."""
+        path = self.services_file
         try:
-            services = json.loads(self.services_file.read_text(encoding="utf-8"))
+            services = json.loads(path.read_text(encoding="utf-8"))
+            url = services.get(service, {}).get("url")
+            if not isinstance(url, str | None):
+                raise TypeError(f"the url of {service} is a {type(url).__name__}")
         except FileNotFoundError:
             return None
-        url = services.get(service, {}).get("url")
-        return f"{url}/api" if url and service == "prefect" else url
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise WorkspaceError(
+                f"{path} is not a record of services ({error}).",
+                "Stop what still runs (ps aux | grep modelyard), then remove that file.",
+            ) from None
+        return url

@@ -125,7 +125,14 @@ def _definition(name: str, root: Path) -> dict[str, Any]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load((root / "dvc.yaml").read_text(encoding="utf-8"), loader)["stages"][name]  # noqa: S506
+    try:
+        text = (root / "dvc.yaml").read_text(encoding="utf-8")
+        return yaml.load(text, loader)["stages"][name]  # noqa: S506 - a safe loader
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise WorkspaceError(
+            f"dvc.yaml does not define stage {name}: {error}",
+            "Restore it: `git checkout dvc.yaml`.",
+        ) from None
 
 
 def _files(paths: Iterable[Path], root: Path) -> Iterator[Path]:
@@ -140,7 +147,7 @@ def _files(paths: Iterable[Path], root: Path) -> Iterator[Path]:
             yield from sorted(
                 file.relative_to(root)
                 for file in inside
-                if file.is_file() and "__pycache__" not in file.parts
+                if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md"
             )
         else:
             yield path

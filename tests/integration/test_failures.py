@@ -1,10 +1,11 @@
 """What goes wrong on a user's machine: each line of docs/failures.md that needs a whole run."""
 
 import json
-import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,22 +67,22 @@ def test_failures_source(small: Path, servers: dict[str, str]) -> None:
     assert "✓ fetch" in project.modelyard(small, "run", "--no-up", **servers).stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
 @pytest.mark.parametrize("place", ["data", ".dvc/cache"])
 def test_failures_full_disk(small: Path, servers: dict[str, str], place: str) -> None:
     folder = small / place
     folder.mkdir(parents=True, exist_ok=True)
-    with mounted(folder, "64k"):
-        done = project.modelyard(small, "run", "--no-up", check=False, **servers)
+    with full_disk(small, folder) as inside:
+        run = [*inside, sys.executable, "-m", "modelyard.cli", "run", "--no-up"]
+        done = project.call(small, *run, check=False, **servers)
         assert done.returncode == 1
         assert "no space left" in done.stderr.lower()
         assert "Traceback" not in done.stderr
-        assert not (small / "data" / "dataset").exists() or place != "data"
+        assert "dataset" not in project.call(small, *inside, "ls", "data").stdout or place != "data"
         lock = small / "dvc.lock"
         assert not lock.exists() or "train" not in lock.read_text()
-        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
-        done = project.modelyard(small, "run", "--no-up", **servers)
-        assert "✓ register" in done.stdout
+        project.call(small, *inside, "rm", str(folder / "ballast"))
+        done = project.call(small, *run, **servers)
+        assert re.search("[✓=] register", done.stdout), done.stdout
 
 
 @pytest.mark.distributed
@@ -197,9 +198,35 @@ def wait_for_checkpoint(root: Path) -> None:
 
 
 @contextmanager
-def mounted(folder: Path, size: str) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+def full_disk(root: Path, folder: Path) -> Iterator[list[str]]:
+    """A filesystem on ``folder`` with 64 KiB left beside a file ``ballast``.
+
+    Gives the words before a command in ``root``.
+    Only such commands see it: it is mounted in namespaces of its own, which anyone may make where
+    the kernel allows it, and goes with the process that holds them.
+    """
+    mount = (
+        'mount -t tmpfs -o size=64m tmpfs "$0" && fallocate -l $((65472 * 1024)) "$0/ballast"'
+        " && echo mounted && exec cat"
+    )
+    if not shutil.which("unshare"):
+        pytest.skip("a small filesystem cannot be mounted here: there is no unshare")
+    reasons = []
+    for own, kept in [(["--user", "--map-root-user"], ["--user"]), ([], [])]:
+        with subprocess.Popen(
+            ["unshare", *own, "--mount", "sh", "-c", mount, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as holder:
+            assert holder.stdin and holder.stdout and holder.stderr  # noqa: PT018
+            if holder.stdout.readline() == "mounted\n":
+                target = ["--preserve-credentials", f"--target={holder.pid}", "--mount", *kept]
+                try:
+                    yield ["nsenter", *target, "env", f"--chdir={root}"]
+                finally:
+                    holder.stdin.close()
+                return
+            reasons.append(holder.stderr.read().strip())
+    pytest.skip(f"a small filesystem cannot be mounted here: {'; '.join(reasons)}")

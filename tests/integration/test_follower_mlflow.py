@@ -23,13 +23,13 @@ pytestmark = pytest.mark.server
 NAME = "digits"
 
 
-def _verdict(version: int, digest: str, passed: bool) -> Verdict:
+def _verdict(version: int, digest: str, passed: bool, champion: str | None) -> Verdict:
     return Verdict(
         name=NAME,
         version=version,
         digest=digest,
         champion_version=None,
-        champion_digest=None,
+        champion_digest=champion,
         dataset_digest="d",
         rows=100,
         accuracy=0.95,
@@ -75,7 +75,9 @@ class Registrar:
         tags = {names.DIGEST: digest}
         made = self.api.create_version(NAME, uri, self._run.run_id, "", tags, "")
         if passed is not None:
-            verdict = _verdict(made.version, digest, passed)
+            live = self.api.get_version_by_alias(NAME, names.LIVE)
+            champion = live.tags[names.DIGEST] if live else None
+            verdict = _verdict(made.version, digest, passed, champion)
             for tag, value in verdict.signed_tags(self._key).items():
                 self.api.set_version_tag(NAME, made.version, tag, value)
         return made.version
@@ -114,11 +116,17 @@ def test_promotion_refusal_rollback(folders: dict[str, Path]) -> None:
         with mlflow_server(folders["mlflow"], port) as mlflow, MlflowApi(mlflow) as api:
             registrar = Registrar(api, folders["packages"], folders["keys"], trusted)
             with follower(mlflow, serving, trusted, state):
-                first, second = registrar.add(1), registrar.add(2)
-                for version in (first, second):
-                    api.set_alias(NAME, names.CHAMPION, version)
-                    wait_until(lambda: registrar.aliases().get(names.LIVE) == version)  # noqa: B023
-                    assert _served(url) == version
+                first, uncompared = registrar.add(1), registrar.add(7)
+                api.set_alias(NAME, names.CHAMPION, first)
+                wait_until(lambda: registrar.aliases().get(names.LIVE) == first)
+                assert _served(url) == first
+                api.set_alias(NAME, names.CHAMPION, uncompared)
+                told = wait_until(lambda: registrar.tag(uncompared, names.REFUSED))
+                assert f"judge it again: `modelyard promote {uncompared}`" in told
+                second = registrar.add(2)
+                api.set_alias(NAME, names.CHAMPION, second)
+                wait_until(lambda: registrar.aliases().get(names.LIVE) == second)
+                assert _served(url) == second
                 wait_until(lambda: registrar.tag(second, names.WAS_LIVE) == "true")
                 assert registrar.aliases()[names.PREVIOUS] == first
                 _refused_versions_say_why(registrar, url, second, folders)
@@ -140,9 +148,9 @@ def test_promotion_refusal_rollback(folders: dict[str, Path]) -> None:
                 wait_until(lambda: not (serving / NAME / "pin.json").exists())
                 assert _served(url) == first
     outcomes = [(line["outcome"], line["by"]) for line in _audit(state)]
-    assert outcomes[:2] == [("live", "champion")] * 2
-    assert outcomes[2:6] == [("refused", "champion")] * 4
-    assert outcomes[6:] == [("live", "rollback"), ("reconciled", "rollback")]
+    assert outcomes[:3] == [(word, "champion") for word in ("live", "refused", "live")]
+    assert outcomes[3:7] == [("refused", "champion")] * 4
+    assert outcomes[7:] == [("live", "rollback"), ("reconciled", "rollback")]
 
 
 def _refused_versions_say_why(
@@ -163,13 +171,20 @@ def _refused_versions_say_why(
         assert _served(url) == live
 
 
-def test_two_followers_of_one_folder_are_one_too_many(folders: dict[str, Path]) -> None:
+def test_two_followers_of_one_folder_are_one_too_many(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     nowhere = f"http://127.0.0.1:{free_port()}"
     serving, state = folders["serving"], folders["state"]
     with follower(nowhere, serving, folders["trusted"], state):
         wait_until(lambda: "does not answer" in (state / "follower.log").read_text())
-        words = ["--mlflow", nowhere, "--folder", serving, "--trusted", state, "--state", state]
+        words = ["--folder", serving, "--trusted", state, "--state", state]
         log = state / "second.log"
+        with process("modelyard.follower", log, *map(str, words)) as child:
+            assert child.wait(timeout=20) == 2
+        assert "no MLflow server: set MLFLOW_TRACKING_URI or give --mlflow" in log.read_text()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", nowhere)
         with process("modelyard.follower", log, *map(str, words)) as child:
             assert child.wait(timeout=20) == 1
         assert "another follower works in" in log.read_text()

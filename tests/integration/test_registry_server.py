@@ -1,6 +1,7 @@
 """Recording, registering, judging and promoting against a real MLflow server."""
 
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,15 +12,21 @@ from typing import Any
 import pytest
 
 from modelyard.artifacts import Layout, ModelVersion
-from modelyard.errors import GateRefused, ModelyardError, PackageError, ServiceUnavailable
+from modelyard.errors import (
+    GateRefused,
+    ModelyardError,
+    PackageError,
+    ServiceUnavailable,
+    WorkspaceError,
+)
 from modelyard.mlflow_api import Metric, MlflowApi
-from modelyard.package import PackageReader, Proof, verify_package
+from modelyard.package import PackageReader, Proof, ensure_key, verify_package
 from modelyard.params import parse
 from modelyard.registry import tags as names
 from modelyard.registry.promote import promote, wait_live
 from modelyard.registry.record import open_stream, record
 from modelyard.registry.register import register
-from modelyard.registry.verdict import check_verdict
+from modelyard.registry.verdict import Verdict, check_verdict
 from tests.integration.registry_project import Killed, Mortal, Project, make_project, run_info
 from tests.mlflow_server import mlflow_server
 
@@ -153,7 +160,7 @@ def test_a_version_is_complete_signed_and_linked(
     proof = Proof.read(tmp_path / "copy")
     assert parse(proof.params) == project.params
     assert (proof.package_digest, proof.chosen, proof.parent) == (version.digest, "fp32", None)
-    assert proof.raw_sha256 == "3" * 64
+    assert proof.raw_sha256 == project.params.data.sha256
     (model,) = api.search_logged_models(api.ensure_experiment("complete"), version.run_id)
     assert model.status == "LOGGED_MODEL_READY"
 
@@ -267,12 +274,85 @@ def test_gate_promotion_and_the_way_back(api: MlflowApi, layout: Layout) -> None
     assert project.gate(api, third).champion_version == 1
     promote(api, name, second.version, trusted)
     follow(api, name, second.version)
-    with pytest.raises(GateRefused, match="compared with version 1, but the champion is version 2"):
+    with pytest.raises(GateRefused, match="judged against another champion; judge it again"):
         promote(api, name, third.version, trusted)
     assert project.gate(api, third).champion_version == 2
     promote(api, name, third.version, trusted)
     promote(api, name, first.version, trusted)
     assert _aliases(api, name)["champion"] == 1
+
+
+def test_a_wish_in_the_ui_with_an_outdated_verdict_is_judged_again(
+    api: MlflowApi, layout: Layout
+) -> None:
+    """Versions 1 and 2 are judged against nothing; 1 goes live; 2 is clicked, and refused."""
+    project = Project(layout, "clicked")
+    first = project.register(api)
+    project.gate(api, first)
+    project.another_package(20.0)
+    second = project.register(api, "key-2", dataset_md5="0" * 32 + ".dir")
+    assert project.gate(api, second).champion_version is None
+    promote(api, "clicked", 1, project.trusted)
+    follow(api, "clicked", 1)
+    api.set_alias("clicked", names.CHAMPION, 2)
+    api.set_version_tag("clicked", 2, names.REFUSED, "judged against another champion")
+    with pytest.raises(GateRefused, match="`modelyard promote 2`"):
+        promote(api, "clicked", 2, project.trusted)
+    again = project.gate(api, second)
+    assert (again.champion_version, again.champion_digest) == (1, first.digest)
+    assert "the champion was trained on another dataset version" in again.reason
+    promote(api, "clicked", 2, project.trusted)
+    found = api.get_version("clicked", 2)
+    assert found is not None
+    assert names.REFUSED not in found.tags
+
+
+def test_any_registered_version_can_be_judged(api: MlflowApi, layout: Layout) -> None:
+    project = Project(layout, "any")
+    first = project.register(api)
+    verdict = project.gate(api, first)
+    project.another_package(20.0)
+    project.register(api, "key-2")
+    api.delete_version_tag("any", 1, names.VERDICT)
+    assert project.gate(api, first) == verdict
+    promote(api, "any", 1, project.trusted)
+    shutil.rmtree(layout.dataset)
+    api.delete_version_tag("any", 1, names.VERDICT)
+    with pytest.raises(WorkspaceError, match=r"no dataset in .* to judge version 1 of any on"):
+        project.gate(api, first)
+
+
+def test_a_kill_between_the_verdict_and_its_signature_is_mended(
+    url: str, api: MlflowApi, layout: Layout
+) -> None:
+    project = Project(layout, "torn")
+    version = project.register(api)
+    for dies_at in (0, 1):
+        for key in (names.VERDICT, names.VERDICT_SIGNATURE):
+            api.delete_version_tag("torn", 1, key)
+        with Mortal(url, dies_at) as mortal, pytest.raises(Killed):
+            project.gate(mortal, version)
+        verdict = project.gate(api, version)
+        assert _stored(api, project, version) == verdict
+    # Where the two were written the other way round, and the kill came between them.
+    api.delete_version_tag("torn", 1, names.VERDICT_SIGNATURE)
+    assert project.gate(api, version) == _stored(api, project, version)
+    with Mortal(url) as watched:
+        project.gate(watched, version)
+        assert watched.changes == ["POST /api/2.0/mlflow/registered-models/alias"]
+
+
+def test_a_verdict_of_a_key_that_is_trusted_no_more_is_signed_again(
+    api: MlflowApi, layout: Layout
+) -> None:
+    project = Project(layout, "rotated")
+    version = project.register(api)
+    project.gate(api, version)
+    stranger = ensure_key(layout.root / "old", layout.root / "old/trusted")
+    for key, value in _stored(api, project, version).signed_tags(stranger).items():
+        api.set_version_tag("rotated", 1, key, value)
+    project.gate(api, version)
+    assert _stored(api, project, version).passed
 
 
 def test_a_wish_that_was_refused_is_not_what_others_are_compared_with(
@@ -383,6 +463,13 @@ def test_paging_and_aliases(api: MlflowApi) -> None:
     assert found.tags.items() >= many.items()
     assert len(api.metric_history(run.run_id, "m")) == 1700
     assert replace(found, params={}).name == "pages"
+
+
+def _stored(api: MlflowApi, project: Project, version: ModelVersion) -> Verdict:
+    """The verdict that the version's tags prove."""
+    found = api.get_version(project.name, version.version)
+    assert found is not None
+    return check_verdict(found.tags, project.name, version.version, version.digest, project.trusted)
 
 
 def follow(api: MlflowApi, name: str, version: int) -> None:

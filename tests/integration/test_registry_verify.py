@@ -3,8 +3,9 @@
 import hashlib
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from modelyard.artifacts import Layout, ModelVersion
 from modelyard.errors import ModelyardError
 from modelyard.mlflow_api import MlflowApi
-from modelyard.package import ensure_key
+from modelyard.package import Proof, ensure_key, sign_folder
 from modelyard.params import Params, parse
 from modelyard.registry import tags as names
 from modelyard.registry.gate import gate
@@ -97,6 +98,14 @@ def test_every_link_of_an_honest_version_holds(api: MlflowApi, tmp_path: Path) -
     made = make(tmp_path, "honest", api)
     assert failing(api, made) == {}
     assert failing(api, made, "1") == {}
+    checks = verify(api, "honest", "1", tmp_path, made.trusted)
+    details = {check.name: check.detail for check in checks}
+    assert list(details) == [
+        *("files", "signature", "verdict", "proof", "metrics", "snapshot", "params", "packages"),
+        *("code", "source", "data", "dataset", "parent"),
+    ]
+    assert details["metrics"] == "as in evaluation.json of the package; fp32 ships"
+    assert details["dataset"].endswith("computed from the files in data/dataset")
     (tmp_path / "dvc.lock").write_bytes(dvc_lock(made.info) + b"# later\n")
     assert failing(api, made) == {}
     (tmp_path / "dvc.lock").unlink()
@@ -129,7 +138,7 @@ def test_an_altered_proof_or_another_signer_is_found(api: MlflowApi, tmp_path: P
     forged = proof.replace(made.info.snapshot_commit.encode(), b"--output=x".ljust(40, b"x"))
     api.upload_bytes(uri, "package/proof.json", forged)
     found = failing(api, made)
-    assert set(found) == {"signature", "snapshot", "params", "packages"}
+    assert set(found) == {"signature", "snapshot", "params", "packages", "code"}
     assert "is not a commit" in found["snapshot"]
     api.upload_bytes(uri, "package/proof.json", b"{}")
     assert "proof" in failing(api, made)
@@ -141,6 +150,34 @@ def test_an_altered_proof_or_another_signer_is_found(api: MlflowApi, tmp_path: P
     assert set(failing(api, made)) == {"signature", "verdict"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "failed", "said"),
+    [
+        ({"metrics": {"accuracy": {"value": 1.1}}}, "metrics", "the proof's accuracy"),
+        ({"chosen": "int8"}, "metrics", "'int8' ships, but 'fp32' does"),
+        ({"raw_sha256": "0" * 64}, "source", "the raw data's sha256"),
+        ({"validation_digest": "0" * 64}, "dataset", "the validation's digest"),
+    ],
+)
+def test_a_signed_proof_that_says_what_is_not_so_is_found(
+    api: MlflowApi, tmp_path: Path, changes: dict[str, Any], failed: str, said: str
+) -> None:
+    """Whoever holds a trusted key can sign any words; the links are computed all the same."""
+    name = f"boast-{'-'.join(changes)}"
+    made = make(tmp_path, name, api)
+    folder, uri = tmp_path / "copy", api.version_uri(name, 1)
+    api.download_version(name, 1, folder, "package")
+    replace(Proof.read(folder), **changes).write(folder)
+    (folder / "model.sig").unlink()
+    sign_folder(folder, ensure_key(tmp_path / "keys", made.trusted))
+    for file in ("proof.json", "model.sig"):
+        api.upload_bytes(uri, f"package/{file}", (folder / file).read_bytes())
+    found = failing(api, made)
+    assert failed in found
+    assert set(found) <= {failed, "dataset"}
+    assert said in found[failed]
+
+
 def test_another_history_is_found(api: MlflowApi, tmp_path: Path) -> None:
     made = make(tmp_path / "one", "moved", api)
     (tmp_path / "two").mkdir()
@@ -148,12 +185,18 @@ def test_another_history_is_found(api: MlflowApi, tmp_path: Path) -> None:
     checks = verify(api, "moved", "challenger", tmp_path / "two", made.trusted)
     failed = {check.name for check in checks if not check.ok}
     assert failed == {"snapshot", "params", "packages", "data"}
+    details = {check.name: check.detail for check in checks if check.ok}
+    assert details["code"].startswith("not checked")
+    assert details["dataset"].startswith("not checked")
 
 
 def test_a_missing_verdict_and_a_wrong_tag_are_found(api: MlflowApi, tmp_path: Path) -> None:
     made = make(tmp_path, "untagged", api)
     api.delete_version_tag("untagged", 1, names.VERDICT)
-    assert set(failing(api, made)) == {"verdict"}
+    api.set_version_tag("untagged", 1, names.WAS_LIVE, "true")
+    found = failing(api, made)
+    assert set(found) == {"verdict"}
+    assert "has no signed verdict" in found["verdict"]
     api.set_version_tag("untagged", 1, names.DIGEST, "0" * 64)
     assert set(failing(api, made)) == {"files", "verdict"}
 

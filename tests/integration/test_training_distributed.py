@@ -104,7 +104,7 @@ def test_a_rank_that_raises_is_named_with_its_traceback(layout: Layout) -> None:
     assert "misbehaving.py" in text
     assert "in act" in text
     assert not layout.trained.exists()
-    again, *_ = run(layout, model_params(), train_params(), "again")
+    again, *_ = run(layout, model_params(folder=str(layout.root)), train_params(), "again")
     assert again
 
 

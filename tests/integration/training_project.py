@@ -69,7 +69,7 @@ def make(input_shape, num_classes, deed="nothing", folder=".", rank=0, step=0, o
 
 
 def make_project(root: Path) -> Layout:
-    """Write a dataset folder as ingest does, and the module ``misbehaving``."""
+    """Write a dataset folder as ingest does, and the module ``custom.misbehaving``."""
     layout = Layout(root)
     layout.dataset.mkdir(parents=True)
     generator = np.random.default_rng(7)
@@ -99,13 +99,15 @@ def make_project(root: Path) -> Layout:
         "validation_digest": "1" * 64,
     }
     (layout.dataset / "dataset.json").write_text(json.dumps(description))
-    (root / "misbehaving.py").write_text(MISBEHAVING)
+    (root / "custom").mkdir()
+    (root / "custom" / "__init__.py").touch()
+    (root / "custom" / "misbehaving.py").write_text(MISBEHAVING)
     return layout
 
 
 def model_params(deed: str = "nothing", **args: Any) -> ModelParams:
     """The section ``model`` for the misbehaving network."""
-    return ModelParams(factory="misbehaving:make", args={"deed": deed, **args})
+    return ModelParams(factory="custom.misbehaving:make", args={"deed": deed, **args})
 
 
 def train_params(**changes: Any) -> TrainParams:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli import failures
+from modelyard.errors import ModelyardError, WorkspaceError
 
 app = typer.Typer(
     name="modelyard",
@@ -19,9 +20,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Name = Annotated[
-    str, typer.Argument(help="The registered model; by default registry.name of params.yaml.")
-]
+
+def _from_here(context: typer.Context, path: Path | None) -> Path | None:
+    """The file that a path names in the folder where the command was given."""
+    if path is None:
+        return None
+    file = (context.obj or Path()) / path
+    if not file.is_file():
+        raise ModelyardError(f"there is no file {path}", "Check the path that is given.")
+    return file
+
+
+def _model(name: str | None) -> str | None:
+    """A name given on the command line, if a model can have it."""
+    if name is None:
+        return None
+    from modelyard.params import check_name
+
+    return check_name(name)
+
+
+Version = Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="The version to make champion.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,20 +63,28 @@ def main() -> None:
     An error ends as one message with its remedy and status 1.
     """
     with failures.explained():
-        root = _project()
+        here = Path.cwd()
+        root = _project(here)
         os.chdir(root)
         sys.path[:0] = [path for path in (str(root / "src"), str(root)) if path not in sys.path]
-        status = app(prog_name="modelyard", standalone_mode=False)
+        status = app(prog_name="modelyard", standalone_mode=False, obj=here)
         # The collector would walk torch's and ONNX's object graphs for seconds before the process
         # may end.
         gc.freeze()
         sys.exit(status)
 
 
-def _project() -> Path:
-    """The nearest folder upwards that holds dvc.yaml; else the current one."""
-    here = Path.cwd()
-    return next((path for path in (here, *here.parents) if (path / "dvc.yaml").exists()), here)
+def _project(here: Path) -> Path:
+    """The nearest folder upwards that holds dvc.yaml; help is given anywhere."""
+    for path in (here, *here.parents):
+        if (path / "dvc.yaml").exists():
+            return path
+    if len(sys.argv) < 2 or "--help" in sys.argv:
+        return here
+    raise WorkspaceError(
+        f"{here} is no Modelyard project: there is no dvc.yaml in it or above",
+        "Change to the project's folder and give the command there.",
+    )
 
 
 def _model_name() -> str:
@@ -72,7 +99,10 @@ def run(
         bool, typer.Option("--isolated", help="Work in a worktree of the code as it is now.")
     ] = False,
     recipe: Annotated[
-        Path | None, typer.Option(help="A params file to use in place of params.yaml; isolated.")
+        Path | None,
+        typer.Option(
+            callback=_from_here, help="A params file to use in place of params.yaml; isolated."
+        ),
     ] = None,
     override: Set = None,
     no_up: Annotated[
@@ -163,8 +193,8 @@ def register() -> None:
 
 @app.command()
 def promote(
-    version: Annotated[int, typer.Argument(help="The version to make champion.")],
-    name: Annotated[str | None, typer.Option(help="The registered model.")] = None,
+    version: Version,
+    name: Annotated[str | None, typer.Option(callback=_model, help="The registered model.")] = None,
 ) -> None:
     """Wish a version to be champion, and wait until it is live or refused with the reason.
 
@@ -177,7 +207,7 @@ def promote(
 
 @app.command()
 def rollback(
-    name: Annotated[str | None, typer.Option(help="The registered model.")] = None,
+    name: Annotated[str | None, typer.Option(callback=_model, help="The registered model.")] = None,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")] = "by hand",
 ) -> None:
     """Serve the version that was live before, at once, with MLflow up or down.
@@ -191,13 +221,14 @@ def rollback(
 
 @app.command()
 def predict(
+    context: typer.Context,
     file: Annotated[
         Path | None,
         typer.Argument(
-            help='A picture, or JSON {"rows": [...]}; by default the live package\'s example.'
+            help='A picture, or JSON {"rows": [...]}; by default the live package\'s example.',
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model.")] = None,
+    name: Annotated[str | None, typer.Option(callback=_model, help="The model.")] = None,
 ) -> None:
     """Ask the live model.
 
@@ -205,7 +236,8 @@ def predict(
     """
     from modelyard.cli.predict import predict_command
 
-    predict_command(file, name or _model_name())
+    located = _from_here(context, file)
+    predict_command(located, name or _model_name(), shown=str(file))
 
 
 @app.command()

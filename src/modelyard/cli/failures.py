@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from modelyard.errors import ModelyardError
 from modelyard.settings import Settings
 
 LOG = Path("logs/errors.log")
-_GO_ON = "Nothing half-written counts: run again, it goes on where it stopped."
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
 def debugging() -> bool:
@@ -33,33 +35,36 @@ def explained() -> Iterator[None]:
         from typer import rich_utils
 
         rich_utils.rich_format_error(error)
-        _end(error.exit_code)
-    except SystemExit as end:
-        if end.code == 130:  # how typer ends on Ctrl-C
-            _print("interrupted", _GO_ON)
-        raise
+        sys.exit(error.exit_code)
     except (KeyboardInterrupt, Abort):
-        _print("interrupted", _GO_ON)
-        _end(130)
-    except ModelyardError as error:
-        if debugging():
-            raise
-        _print(error.message, error.remedy)
-        _end(1)
-    except OSError as error:
-        if debugging():
-            raise
-        _print(*_from_os(error))
-        _end(1)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # how typer itself ends on Ctrl-C
+            _interrupted()
+        raise
     except Exception as error:
         if debugging():
             raise
-        note = _log(error)
-        _print(
-            f"{type(error).__name__}: {error}",
-            f"This is a defect of Modelyard or of a library. {note}`--debug` shows the traceback.",
-        )
-        _end(1)
+        _print(*_explain(error))
+        sys.exit(1)
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Message and remedy."""
+    if isinstance(error, ModelyardError):
+        return error.message, error.remedy
+    if isinstance(error, OSError):
+        return _from_os(error)
+    note = _log(error)
+    return (
+        f"{type(error).__name__}: {error}",
+        f"This is a defect of Modelyard or of a library. {note}`--debug` shows the traceback.",
+    )
+
+
+def _interrupted() -> NoReturn:
+    _print("interrupted", "Nothing half-written counts: run again, it goes on where it stopped.")
+    sys.exit(INTERRUPTED)
 
 
 def _from_os(error: OSError) -> tuple[str, str]:
@@ -94,8 +99,3 @@ def _print(message: str, remedy: str) -> None:
     console.print(Text("error: ", style="bold red").append(message, style="default"))
     if remedy:
         console.print(Text("       ").append(remedy, style="cyan"))
-
-
-def _end(status: int) -> None:
-    sys.stdout.flush()
-    sys.exit(status)

@@ -7,9 +7,10 @@ from rich.console import Console
 
 def run_isolated_command(overrides: list[str], recipe: Path | None, no_up: bool) -> int:
     """Run in a worktree and say where the result is; return the exit status."""
-    from modelyard.runs.isolated import run_isolated
+    from modelyard.runs.isolated import check, run_isolated
     from modelyard.settings import Settings
 
+    check(Path(), overrides, recipe)
     if not no_up:
         from modelyard.cli.services import shown
         from modelyard.services import start, wait

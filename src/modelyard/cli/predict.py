@@ -2,8 +2,11 @@
 
 import base64
 import json
+import re
 import urllib.error
+import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +14,119 @@ from rich.console import Console
 
 from modelyard.artifacts import read_json, write_atomic
 from modelyard.errors import ModelyardError, ServiceUnavailable
+from modelyard.params import check_name
 from modelyard.settings import Settings
 
 _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_MAX_BODY = 16 * 2**20  # bytes; modelyard.serving.http has it, too heavy to import for one number
 
 
-def predict_command(file: Path | None, name: str) -> None:
-    """Send a picture or a JSON body to the live model and print its answer."""
+def predict_command(file: Path | None, name: str, shown: str) -> None:
+    """Send a picture or a JSON body to the live model and print its answer.
+
+    ``shown`` is the file's path as it was given, for messages.
+    """
     settings, console = Settings(), Console(soft_wrap=True)
-    path = file or _example(settings, name)
-    answer = ask(settings, name, path)
-    console.print_json(json.dumps(answer)) if file else _show(console, answer)
+    if file is None:
+        _show(console, ask(settings, name, _example(settings, name)))
+    else:
+        console.print_json(json.dumps(ask(settings, name, file, shown)))
 
 
-def ask(settings: Settings, name: str, file: Path) -> dict[str, Any]:
+def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> dict[str, Any]:
     """The answer of the live model to the contents of ``file``.
 
     Raises:
         ServiceUnavailable: the model server is not up.
-        ModelyardError: it refuses the request; the message is its own.
+        ModelyardError: the file is neither picture nor JSON, or the server refuses the request;
+            the message is its own.
     """
+    shown = shown or str(file)
     address = settings.address("serving")
     if not address:
         raise ServiceUnavailable("no model server is known", "`modelyard up` starts one.")
     if not file.is_file():
-        raise ModelyardError(f"there is no file {file}", "Name a picture or a JSON file.")
-    kind = _PICTURES.get(file.suffix.lower(), "application/json")
-    request = urllib.request.Request(  # noqa: S310 - the address is our own setting
-        f"{address}/predict/{name}", file.read_bytes(), {"content-type": kind}
-    )
+        raise ModelyardError(f"there is no file {shown}", "Name a picture or a JSON file.")
+    body = file.read_bytes()
+    kind = _content_type(file, body, shown)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
+        return _post(f"{address}/predict/{check_name(name)}", body, kind)
     except urllib.error.HTTPError as error:
-        try:
-            reason = json.load(error).get("error", error.reason)
-        except ValueError:
-            reason = error.reason
-        raise ModelyardError(f"the model server refuses {file}: {reason}") from None
-    except urllib.error.URLError as error:
-        raise ServiceUnavailable(
-            f"the model server at {address} does not answer: {error.reason}",
-            "`modelyard up` starts it.",
-        ) from None
+        raise ModelyardError(f"the model server refuses {shown}: {_reason(error)}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise _no_answer(address, error, shown, len(body)) from None
+
+
+def _content_type(file: Path, body: bytes, shown: str) -> str:
+    """What the body is by the file's name; a name that says nothing must hold JSON."""
+    suffix = file.suffix.lower()
+    if suffix in _PICTURES:
+        return _PICTURES[suffix]
+    if suffix != ".json" and not body.lstrip().startswith(b"{"):
+        raise ModelyardError(
+            f"{shown} is neither a PNG or JPEG picture nor JSON by its name and contents",
+            'Send PNG or JPEG (.png, .jpg, .jpeg), or JSON rows: {"rows": [...]}.',
+        )
+    return "application/json"
+
+
+def _post(url: str, body: bytes, kind: str) -> dict[str, Any]:
+    """The JSON answer; ``user:password@`` of the address goes into a header."""
+    parts = urllib.parse.urlsplit(url)
+    account, _, host = parts.netloc.rpartition("@")
+    headers = {"content-type": kind}
+    if account:
+        token = base64.b64encode(urllib.parse.unquote_to_bytes(account)).decode()
+        headers["authorization"] = f"Basic {token}"
+    request = urllib.request.Request(  # noqa: S310 - the address is our own setting
+        parts._replace(netloc=host).geturl(), body, headers
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return json.load(error)["error"]
+    except (ValueError, TypeError, KeyError, OSError, HTTPException):
+        return error.reason
+
+
+def _no_answer(address: str, error: Exception, shown: str, size: int) -> ModelyardError:
+    """What a failed exchange means: closed while sending, away, or no model server."""
+    address = _masked(address)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    closed = isinstance(reason, BrokenPipeError | ConnectionResetError | ConnectionAbortedError)
+    if closed and size > _MAX_BODY:
+        return ModelyardError(
+            f"the model server at {address} closed the connection while {shown} was sent, "
+            f"probably because its {size / 2**20:.0f} MB are over the limit of a request "
+            f"({_MAX_BODY >> 20} MB)",
+            "Send a smaller picture, or fewer rows at a time.",
+        )
+    if isinstance(reason, ValueError | HTTPException) and not closed:
+        return ServiceUnavailable(
+            f"{address} does not answer as a model server does",
+            "`modelyard status` shows the services; MODELYARD_SERVING_URL, where set, names it.",
+        )
+    return ServiceUnavailable(
+        f"the model server at {address} does not answer: {reason}", "`modelyard up` starts it."
+    )
+
+
+def _masked(address: str | None) -> str:
+    """The address without the name and password that it may hold."""
+    return re.sub("//[^/]*@", "//***@", address or "")
 
 
 def show_first_answer(console: Console, settings: Settings, name: str) -> None:
     """Print the addresses, a request to paste, and its answer."""
-    prefect, mlflow = settings.address("prefect"), settings.address("mlflow")
-    serving = settings.address("serving")
+    prefect, mlflow = map(_masked, map(settings.address, ("prefect", "mlflow")))
+    serving = _masked(settings.address("serving"))
     console.print()
-    console.print(f"  Prefect  {(prefect or '').removesuffix('/api')}", highlight=False)
+    console.print(f"  Prefect  {prefect.removesuffix('/api')}", highlight=False)
     console.print(f"  MLflow   {mlflow}/#/models/{name}", highlight=False)
-    if serving is None:
+    if not serving:
         return
     console.print(f"  model    {serving}/v2/models/{name}", highlight=False)
     try:

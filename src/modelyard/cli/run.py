@@ -1,13 +1,15 @@
 """`modelyard run`: services, pipeline, table, addresses, and a request that works when pasted."""
 
 import os
+import sys
 from pathlib import Path
 from time import perf_counter
+from typing import NoReturn
 
 from rich.console import Console
 
 from modelyard.cli.show import Display
-from modelyard.errors import ServiceUnavailable
+from modelyard.errors import ModelyardError, ServiceUnavailable
 from modelyard.params import load
 from modelyard.runs.progress import listen
 from modelyard.settings import Settings
@@ -32,8 +34,31 @@ def run_pipeline(start_services: bool) -> None:
         _point_to_prefect(settings)
         from flows.pipeline import pipeline
 
-        result = pipeline()
+        try:
+            result = pipeline()
+        except Exception as error:
+            if isinstance(error, ModelyardError) or _prefect_answers():
+                raise
+            _leave_without_prefect(console)
     _end(console, settings, result, perf_counter() - started)
+    if not _prefect_answers():
+        _leave_without_prefect(console)
+
+
+def _prefect_answers() -> bool:
+    from modelyard.services.health import answers
+
+    return answers(f"{os.environ['PREFECT_API_URL']}/health", timeout=2.0)
+
+
+def _leave_without_prefect(console: Console) -> NoReturn:
+    """End at once: Prefect's threads would go on trying to deliver their events for minutes."""
+    console.print(
+        f"Prefect went away during the run ({os.environ['PREFECT_API_URL']}): it has no record of"
+        " its end. What the stages made is recorded; `modelyard up` brings Prefect back."
+    )
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _point_to_prefect(settings: Settings) -> None:
@@ -45,7 +70,15 @@ def _point_to_prefect(settings: Settings) -> None:
             "`modelyard up` starts one; `dvc repro` runs the stages without.",
         )
     os.environ["PREFECT_API_URL"] = address
+    if not _prefect_answers():
+        raise ServiceUnavailable(
+            f"Prefect does not answer at {address}",
+            "Start that server, or unset PREFECT_API_URL; `modelyard up` starts a local one;"
+            " `dvc repro` runs the stages without.",
+        )
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 
 

@@ -1,5 +1,6 @@
 """How progress and forecasts look on a terminal; plain lines where there is none."""
 
+import logging
 from types import TracebackType
 from typing import Self
 
@@ -25,15 +26,24 @@ _NOTES = {
 }
 
 
-class Display:
-    """A line for each finished step, and a spinner with the latest news of the one under way."""
+class Display(logging.Handler):
+    """A line for each finished step, and a spinner with the latest news of the one under way.
+
+    Warnings of the library (a worker that is started again, say) are lines as well.
+    """
 
     def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
         self._console = console
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
+        logging.getLogger("modelyard").addHandler(self)
         return self
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draw one warning."""
+        self._console.print(Text("  ! ", style="yellow").append(record.getMessage()))
 
     def __exit__(
         self,
@@ -42,6 +52,7 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
+        logging.getLogger("modelyard").removeHandler(self)
 
     def show(self, progress: Progress) -> None:
         """Draw one report."""

@@ -35,7 +35,7 @@ def ingest(layout: Layout, params: DataParams) -> Dataset:
     Raises:
         SourceError: the file cannot be read as the contract says.
         DataRejected: rows break the contract by more than it allows, or the accepted ones do not
-            meet every expectation; ``reports/rejected.html`` in the state folder shows which and why.
+            meet every expectation; ``REJECTED_REPORT`` in the state folder shows which and why.
         ParamsError: an expectation is unknown or cannot be evaluated.
         WorkspaceError: the disk is full.
     """

@@ -14,7 +14,8 @@ from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
 from modelyard.follower.fetch import Fetcher
 from modelyard.follower.follow import Follower, check_folder
 from modelyard.mlflow_api import MlflowApi
-from modelyard.registry.verdict import check_verdict
+from modelyard.registry.verdict import check_current
+from modelyard.settings import Settings
 
 _logger = logging.getLogger("modelyard.follower")
 
@@ -25,13 +26,20 @@ _BUSY_WAIT_S = 0.05
 def main() -> None:
     """Parse the arguments and follow until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m modelyard.follower", description=__doc__)
-    parser.add_argument("--mlflow", required=True, help="address of the MLflow server")
+    # By the environment, where the address holds a password: everybody can read the arguments.
+    parser.add_argument(
+        "--mlflow",
+        default=Settings().mlflow_tracking_uri,
+        help="address of the MLflow server; by default the environment's MLFLOW_TRACKING_URI",
+    )
     parser.add_argument("--folder", type=Path, required=True, help="the serving folder")
     parser.add_argument("--trusted", type=Path, required=True, help="folder of trusted public keys")
     parser.add_argument("--state", type=Path, required=True, help="folder of the audit log")
     parser.add_argument("--names", default="", help="registered models, separated by commas")
     parser.add_argument("--interval", type=float, default=0.3, help="seconds between two looks")
     args = parser.parse_args()
+    if not args.mlflow:
+        parser.error("no MLflow server: set MLFLOW_TRACKING_URI or give --mlflow")
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel("WARNING")
     stop = threading.Event()
@@ -45,7 +53,7 @@ def main() -> None:
         api = MlflowApi(args.mlflow)
         follower = Follower(
             registry=api,
-            fetcher=Fetcher(api, args.trusted, check_verdict),
+            fetcher=Fetcher(api, args.trusted, check_current),
             root=args.folder,
             state_dir=args.state,
             names=tuple(name for name in args.names.split(",") if name),

@@ -14,7 +14,7 @@ from modelyard.mlflow_api.types import RegisteredModel, RegisteredVersion
 from modelyard.package import verify_package
 from modelyard.registry import tags
 
-CheckVerdict = Callable[[dict[str, str], str, int, str, Path], Any]
+CheckVerdict = Callable[[dict[str, str], str, int, str, str | None, Path], Any]
 
 
 class Registry(Protocol):
@@ -38,7 +38,8 @@ class Fetcher:
     Args:
         registry: Where they are.
         trusted: Folder of the public keys whose signatures count.
-        check_verdict: Raises where the tags hold no signed verdict that lets this version pass.
+        check_verdict: Raises where the tags hold no signed verdict that lets this version replace
+            what is live (see ``registry.verdict.check_current``).
     """
 
     registry: Registry
@@ -49,11 +50,12 @@ class Fetcher:
         """Bring a version's package into the model's folder.
 
         A release that was live here before needs no verdict: the folder's own history remembers it.
-        A tag would not do, as anyone who can move an alias can set one.
+        A tag would not do, as anyone who can move an alias can set one. Any other must have been
+        judged against what is live here now.
 
         Raises:
-            ModelyardError: the version is not complete, has no passed verdict, or its package is
-                altered or signed by nobody trusted.
+            ModelyardError: the version is not complete, has no passed verdict or one that is about
+                another champion, or its package is altered or signed by nobody trusted.
             ServiceUnavailable: MLflow went away; nothing is decided.
         """
         digest = version.tags.get(tags.DIGEST, "")
@@ -64,9 +66,11 @@ class Fetcher:
                 f"the version has no tag {tags.DIGEST}", "Register it with `modelyard run`."
             )
         release = Release(version.version, digest)
-        known = {event.release for event in folder.read().history}
-        if release not in known:
-            self.check_verdict(version.tags, version.name, version.version, digest, self.trusted)
+        state = folder.read()
+        if release not in {event.release for event in state.history}:
+            live = state.confirmed.release.digest if state.confirmed else None
+            name, number = version.name, version.version
+            self.check_verdict(version.tags, name, number, digest, live, self.trusted)
         target = folder.path / release.path
         if target.exists():
             try:

@@ -98,7 +98,9 @@ class Follower:
             self._reconcile(folder, model, state, state.pin)
             return
         self._publish(folder, model, state)
-        if champion is not None and not self._is_refused(folder, state, champion):
+        if champion is None:
+            self._forget(folder, state)
+        elif not self._is_refused(folder, state, champion):
             self._bring(folder, state, champion)
 
     # ---- what serves -> the registry
@@ -200,6 +202,12 @@ class Follower:
         with _locked(folder):
             folder.forget_refusal()
         return False
+
+    def _forget(self, folder: ModelFolder, state: State) -> None:
+        """Without a champion no refusal lasts: whoever sets the alias next asks anew."""
+        if state.refusal is not None and state.is_settled:
+            with _locked(folder):
+                folder.forget_refusal()
 
     def _tell_refusal(self, folder: ModelFolder, refusal: Refusal) -> None:
         version, reason = refusal.release.version, refusal.reason[:_REASON_LENGTH]

@@ -1,6 +1,7 @@
 """A thin REST client of MLflow; nothing here imports mlflow."""
 
 from modelyard.mlflow_api.client import MlflowApi
+from modelyard.mlflow_api.transport import without_credentials
 from modelyard.mlflow_api.types import (
     ArtifactFile,
     DatasetInput,
@@ -20,4 +21,5 @@ __all__ = [
     "RegisteredModel",
     "RegisteredVersion",
     "Run",
+    "without_credentials",
 ]

@@ -29,7 +29,7 @@ class Transport:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ModelyardError(
-                f"{base_url!r} is not the address of an MLflow server",
+                f"{without_credentials(base_url)!r} is not the address of an MLflow server",
                 "Set MLFLOW_TRACKING_URI to its http(s) address, or unset it for a local one.",
             )
         self.base_url = base_url.rstrip("/")
@@ -149,6 +149,15 @@ class Transport:
         if not isinstance(tree, dict):
             raise ServiceUnavailable(f"what answers at {self.address} is not MLflow", _REMEDY)
         return tree
+
+
+def without_credentials(url: str) -> str:
+    """An address without user and password, for records and messages; any text is taken."""
+    scheme, slashes, rest = url.partition("//")
+    if not slashes:
+        return url.rpartition("@")[2]
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def _given(values: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -27,7 +27,9 @@ from modelyard.params.model import (
     RegistryParams,
     Schedule,
     TrainParams,
+    check_name,
 )
+from modelyard.params.tree import read_tree
 
 __all__ = [
     "Budgets",
@@ -51,7 +53,9 @@ __all__ = [
     "Split",
     "TrainParams",
     "assign",
+    "check_name",
     "load",
     "parse",
+    "read_tree",
     "with_overrides",
 ]

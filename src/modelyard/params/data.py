@@ -8,7 +8,7 @@ Modelyard's.
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field as Key
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from modelyard.params.base import Section
 
@@ -25,6 +25,17 @@ class Dialect(Section):
 
     delimiter: Annotated[str, Key(min_length=1, max_length=1)] = ","
     header: bool = True
+
+    @field_validator("delimiter")
+    @classmethod
+    def _separates(cls, delimiter: str) -> str:
+        printable = " " <= delimiter <= "~" or delimiter == "\t"
+        if not printable or delimiter.isalnum() or delimiter in "\"'":
+            raise ValueError(
+                f"{delimiter!r} separates no columns: give a printable ASCII character or a tab, "
+                "but no letter, digit or quote"
+            )
+        return delimiter
 
 
 class FieldConstraints(Section):

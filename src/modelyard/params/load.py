@@ -3,19 +3,22 @@
 Pydantic's errors are turned into ones that name the remedy.
 """
 
+import copy
 import difflib
+import re
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from modelyard.errors import ParamsError
 from modelyard.params.model import Params
+from modelyard.params.tree import MAX_DEPTH, name_of, read_text, read_tree, short, unfit
 
 FILE = "params.yaml"
+_POSITION = re.compile("[0-9]{1,6}")
 
 
 def load(root: Path = Path()) -> Params:
@@ -25,23 +28,7 @@ def load(root: Path = Path()) -> Params:
         ParamsError: the file is missing, is not YAML, or holds an unknown key or an impossible
             value.
     """
-    path = root / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ParamsError(
-            f"there is no {FILE} in {root.resolve()}",
-            "Run modelyard in the project's folder, or copy a recipe there.",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{FILE} is not UTF-8 text: {error}", "Save it as UTF-8.") from None
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ParamsError(
-            f"{FILE} is not valid YAML: {error}", "Mend the line that it names."
-        ) from None
-    return parse(tree)
+    return parse(read_tree(root / FILE))
 
 
 def parse(tree: Any) -> Params:
@@ -53,15 +40,16 @@ def parse(tree: Any) -> Params:
     """
     if not isinstance(tree, dict):
         raise ParamsError(
-            f"{FILE} holds {type(tree).__name__}, not a mapping of sections", "Start from a recipe."
+            f"{FILE} holds {name_of(tree)}, not a mapping of sections", "Start from a recipe."
         )
+    remedy = f"Correct {FILE} (or the value given with --set)."
+    if faults := list(unfit(tree)):
+        raise ParamsError("\n".join(faults), remedy)
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors()]
-        raise ParamsError(
-            "\n".join(lines), f"Correct {FILE} (or the value given with --set)."
-        ) from None
+        raise ParamsError("\n".join(lines), remedy) from None
 
 
 def with_overrides(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -70,10 +58,10 @@ def with_overrides(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]
     Values are read as YAML.
 
     Raises:
-        ParamsError: an override has no ``=``, or its path leads through something that is not a
-            mapping or list.
+        ParamsError: an override has no ``=``, its path leads through something that is not a
+            mapping or list, or its value is not plain YAML.
     """
-    result = yaml.safe_load(yaml.safe_dump(tree))
+    result = copy.deepcopy(tree)
     assign(result, overrides)
     return result
 
@@ -81,31 +69,49 @@ def with_overrides(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]
 def assign(tree: dict[str, Any], overrides: list[str]) -> None:
     """As ``with_overrides``, in place; ``tree`` may be one that keeps comments (ruamel.yaml)."""
     for override in overrides:
-        path, equals, value = override.partition("=")
+        path, equals, text = override.partition("=")
         if not equals or not path:
             raise ParamsError(
-                f"--set {override!r} is not KEY=VALUE", "For example: --set train.optimizer.lr=0.01"
+                f"--set {short(override)} is not KEY=VALUE",
+                "For example: --set train.optimizer.lr=0.01",
             )
-        try:
-            parsed = yaml.safe_load(value) if value else None
-        except yaml.YAMLError as error:
+        keys = path.split(".")
+        if not all(keys) or len(keys) > MAX_DEPTH:
             raise ParamsError(
-                f"--set {override!r}: the value is not valid YAML: {error}", "Quote it."
-            ) from None
-        _assign(tree, path.split("."), parsed, override)
+                f"--set {short(override)}: {short(path)} is no path of keys with a dot between them",
+                "For example: --set train.optimizer.lr=0.01",
+            )
+        _assign(tree, keys, _value(override, path, text), override)
+
+
+def _value(override: str, path: str, text: str) -> Any:
+    """The YAML after the ``=`` of an override; nothing there is null."""
+    try:
+        value = read_text(text) if text else None
+        if faults := list(unfit(value)):
+            raise ValueError("\n".join(faults))
+    except ValueError as error:
+        raise ParamsError(
+            f"--set {short(override)}: the value is {error}"
+            if str(error).startswith("not valid YAML")
+            else f"--set {short(override)}: {error}",
+            f"If it is meant as text, quote it within the shell's quotes: --set 'KEY=\"...\"'",
+        ) from None
+    return value
 
 
 def _assign(node: Any, keys: list[str], value: Any, override: str) -> None:
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
-        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+        if isinstance(node, list) and _POSITION.fullmatch(key) and int(key) < len(node):
             index: Any = int(key)
         elif isinstance(node, dict):
             index = key
         else:
             place = ".".join(keys[:depth]) or FILE
             raise ParamsError(
-                f"--set {override!r}: {place} has no part {key!r}", "Name a key of params.yaml."
+                f"--set {short(override)}: {place} has no part {key!r}",
+                "Name a key of params.yaml.",
             )
         if last:
             node[index] = value
@@ -124,7 +130,7 @@ def _explain(item: dict[str, Any]) -> str:
     context, value, kind = item.get("ctx") or {}, item.get("input"), item["type"]
     if kind == "extra_forbidden":
         known = _keys_at(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.65)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{path}: unknown key; {hint}"
     if kind == "missing":

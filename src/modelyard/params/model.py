@@ -3,14 +3,17 @@
 They are model, train, evaluate, compress, registry and promote.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import model_validator
 
+from modelyard.errors import ParamsError
 from modelyard.params.base import Section
 from modelyard.params.data import DataParams
 
+_NAME = "[a-z0-9][a-z0-9_-]{0,62}"
 Positive = Annotated[float, Key(gt=0)]
 NonNegative = Annotated[float, Key(ge=0)]
 Count = Annotated[int, Key(ge=1)]
@@ -124,7 +127,22 @@ class CompressParams(Section):
 class RegistryParams(Section):
     """The registered model's name in MLflow, which is also its name in the server."""
 
-    name: Annotated[str, Key(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Annotated[str, Key(pattern=f"^{_NAME}$")]
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if a model can be registered by it.
+
+    Raises:
+        ParamsError: it is no name of a registered model.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise ParamsError(
+            f"{name!r} is no name of a model",
+            "A name has lower-case letters, digits, - and _, at most 63, "
+            "and begins with a letter or digit.",
+        )
+    return name
 
 
 class Budgets(Section):

@@ -14,15 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from modelyard.artifacts import Dataset, Layout, ModelVersion
-from modelyard.errors import GateRefused, PackageError
+from modelyard.errors import GateRefused, PackageError, WorkspaceError
 from modelyard.mlflow_api import MlflowApi, RegisteredVersion
 from modelyard.package import PackageReader, ensure_key, verify_manifest, verify_package
 from modelyard.params import Budgets, PromoteParams
 from modelyard.registry import tags as names
 from modelyard.registry.mlmodel import PACKAGE
-from modelyard.registry.verdict import Verdict, check_verdict
+from modelyard.registry.verdict import Verdict, check_current, read_verdict
 
 CONFIDENCE = 0.95
+_OTHER_DATASET = (
+    "the champion was trained on another dataset version and may have seen test rows,"
+    " which favours it"
+)
 _BATCH = 256
 
 _log = logging.getLogger(__name__)
@@ -30,10 +34,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Contender:
-    """A version and its verified package folder."""
+    """A version, its verified package folder, and DVC's name of the dataset it was made of."""
 
     version: ModelVersion
     package: Path
+    dataset: str = ""
 
 
 def judge(
@@ -66,7 +71,7 @@ def judge(
     accuracy = wilson(int(right.sum()), len(right), CONFIDENCE)
     latency_ms, size_mb = _latency_ms(reader.model, measurements), _size_mb(reader.model)
     failures = _over_budget(params.budgets, accuracy.low, latency_ms, size_mb)
-    comparison = None
+    comparison, remarks = None, []
     if champion is not None:
         former = PackageReader.open(champion.package)
         if former.schema != reader.schema:
@@ -76,6 +81,8 @@ def judge(
         else:
             old = _correct(former, rows.features, truth)
             comparison = compare_paired(right, old, params.margin, CONFIDENCE)
+            if challenger.dataset and champion.dataset not in ("", challenger.dataset):
+                remarks.append(_OTHER_DATASET)
             if not comparison.acceptable:
                 failures.append(
                     f"against version {champion.version.version}: {comparison.verdict}"
@@ -83,6 +90,7 @@ def judge(
                     f" interval {comparison.low:+.4f} to {comparison.high:+.4f},"
                     f" margin {params.margin:g})"
                 )
+    outcome = failures or [comparison.verdict if comparison else "within the budgets"]
     return Verdict(
         name=challenger.version.name,
         version=challenger.version.version,
@@ -100,7 +108,7 @@ def judge(
         size_mb=size_mb,
         margin=params.margin,
         passed=not failures,
-        reason="; ".join(failures) or (comparison.verdict if comparison else "within the budgets"),
+        reason="; ".join([*outcome, *remarks]),
     )
 
 
@@ -115,12 +123,14 @@ def gate(
 ) -> Verdict:
     """Judge a registered version, store the signed verdict as its tags, and name it ``challenger``.
 
-    What is champion or live already keeps the verdict that it came with. The alias is set only
-    where the verdict passed, and taken back where it no longer does.
+    Any registered version can be judged, at any time. What is champion or live already keeps the
+    verdict that it came with, as long as that is about what is live. The alias is set only where
+    the verdict passed, and taken back where it no longer does.
 
     Args:
         version: What asks to be promoted.
-        layout: Its dataset gives the test rows; its package is used where it is this version's.
+        layout: Its dataset gives the test rows; its package is used where it is this version's,
+            else the registry's is downloaded.
         params: Margin and budgets.
         api: The MLflow server.
         keys: Folder of the signing key.
@@ -129,6 +139,7 @@ def gate(
 
     Raises:
         GateRefused: MLflow has no such version.
+        WorkspaceError: the folder holds no dataset to judge on.
         PackageError: a package in the registry is altered or signed by nobody that is trusted.
         ServiceUnavailable: MLflow is away.
     """
@@ -136,17 +147,26 @@ def gate(
     registered = api.get_version(name, number)
     if registered is None:
         raise GateRefused(f"MLflow has no version {number} of {name}", "Register it first.")
+    tagged, digest = registered.tags, version.digest
     if {names.CHAMPION, names.LIVE} & set(registered.aliases):
+        live = api.get_version_by_alias(name, names.LIVE)
+        against = live.tags.get(names.DIGEST) if live else None
         with contextlib.suppress(GateRefused):
-            return check_verdict(registered.tags, name, number, version.digest, trusted)
+            return check_current(tagged, name, number, digest, against, trusted)
+    if not (layout.dataset / "dataset.json").exists():
+        raise WorkspaceError(
+            f"there is no dataset in {layout.dataset} to judge version {number} of {name} on",
+            "Make it: `modelyard run`, or `dvc pull`.",
+        )
     with tempfile.TemporaryDirectory(prefix="modelyard-gate-") as temporary:
-        challenger = Contender(version, _fetch(api, version, layout, Path(temporary), trusted))
-        champion = None
+        package = _fetch(api, version, layout, Path(temporary), trusted)
+        challenger, champion = Contender(version, package, tagged.get(names.DATASET, "")), None
         if (other := incumbent(api, name, beside=number)) is not None:
             theirs = ModelVersion(name, other.version, other.tags[names.DIGEST], other.run_id)
-            champion = Contender(theirs, _fetch(api, theirs, layout, Path(temporary), trusted))
+            package = _fetch(api, theirs, layout, Path(temporary), trusted)
+            champion = Contender(theirs, package, other.tags.get(names.DATASET, ""))
         verdict = judge(challenger, champion, Dataset.read(layout.dataset), params, measurements)
-    if registered.tags.get(names.VERDICT) != verdict.to_json():
+    if not _is_stored(verdict, tagged, trusted):
         for key, value in verdict.signed_tags(ensure_key(keys, trusted)).items():
             api.set_version_tag(name, number, key, value)
     _log.info("version %d of %s: %s", number, name, verdict.reason)
@@ -160,13 +180,24 @@ def gate(
 def incumbent(api: MlflowApi, name: str, beside: int) -> RegisteredVersion | None:
     """What version ``beside`` is compared with, or None for the first champion.
 
-    That is the champion, or what is live where that wish was refused or is ``beside`` itself.
+    That is what is live, which alone it would push aside. Where nothing is live yet, or ``beside``
+    itself is, it is the champion, unless that wish was refused.
     """
+    live = api.get_version_by_alias(name, names.LIVE)
+    if live and live.version != beside:
+        return live
     champion = api.get_version_by_alias(name, names.CHAMPION)
     if champion and champion.version != beside and names.REFUSED not in champion.tags:
         return champion
-    live = api.get_version_by_alias(name, names.LIVE)
-    return live if live and live.version != beside else None
+    return None
+
+
+def _is_stored(verdict: Verdict, tagged: dict[str, str], trusted: Path) -> bool:
+    """Whether the tags hold this very verdict with a signature that counts today."""
+    try:
+        return read_verdict(tagged, verdict.name, verdict.version, trusted) == verdict
+    except GateRefused:
+        return False
 
 
 def _fetch(

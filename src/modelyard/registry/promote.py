@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from modelyard.errors import GateRefused, ServiceUnavailable
-from modelyard.mlflow_api import MlflowApi, RegisteredVersion
+from modelyard.mlflow_api import MlflowApi
 from modelyard.registry import tags as names
-from modelyard.registry.verdict import Verdict, check_verdict
+from modelyard.registry.verdict import check_current
 
 _POLL_SECONDS = 0.2
 
@@ -14,8 +14,8 @@ _POLL_SECONDS = 0.2
 def promote(api: MlflowApi, name: str, version: int, trusted: Path) -> None:
     """Point ``champion`` to a version that passed its gate, or that has been live before.
 
-    The gate must have compared it with the champion of now: between gate and promotion another
-    version may have become champion.
+    The gate must have compared it with what is live now: between gate and promotion another version
+    may have become so. The follower asks the same of a wish that was made elsewhere.
 
     Args:
         api: The MLflow server.
@@ -34,10 +34,14 @@ def promote(api: MlflowApi, name: str, version: int, trusted: Path) -> None:
         )
     if names.CHAMPION in wanted.aliases and names.REFUSED not in wanted.tags:
         return
+    # Anyone can set this tag. It saves a former champion the gate here; whether it was live, the
+    # follower decides by its own history.
     if names.WAS_LIVE not in wanted.tags:
-        digest = wanted.tags.get(names.DIGEST, "")
-        verdict = check_verdict(wanted.tags, name, version, digest, trusted)
-        _check_current(api, wanted, verdict)
+        live = api.get_version_by_alias(name, names.LIVE)
+        against = live.tags.get(names.DIGEST) if live else None
+        check_current(
+            wanted.tags, name, version, wanted.tags.get(names.DIGEST, ""), against, trusted
+        )
     if names.REFUSED in wanted.tags:
         # A new wish is a new try; the old reason must not be taken for its answer.
         api.delete_version_tag(name, version, names.REFUSED)
@@ -77,18 +81,3 @@ def wait_live(api: MlflowApi, name: str, version: int, timeout: float) -> None:
                 "See whether follower and server run: `modelyard status`.",
             )
         time.sleep(_POLL_SECONDS)
-
-
-def _check_current(api: MlflowApi, wanted: RegisteredVersion, verdict: Verdict) -> None:
-    champion = api.get_version_by_alias(wanted.name, names.CHAMPION)
-    if champion is None or champion.version == wanted.version:
-        return
-    if names.REFUSED in champion.tags or verdict.champion_version == champion.version:
-        return
-    compared = verdict.champion_version
-    former = "no champion" if compared is None else f"version {compared}"
-    raise GateRefused(
-        f"version {wanted.version} of {wanted.name} was compared with {former},"
-        f" but the champion is version {champion.version} now",
-        "Let the gate judge it again: `modelyard run` does.",
-    )

@@ -15,7 +15,7 @@ from modelyard.errors import GateRefused, PackageError
 from modelyard.package.signing import sign_bytes, verify_bytes
 from modelyard.registry import tags as names
 
-_REMEDY = "Let the gate judge it: `modelyard promote` does, and so does the end of `modelyard run`."
+_REMEDY = "`modelyard promote N`, with the version's number, judges it again."
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,13 @@ class Verdict:
         return cls(**tree)
 
     def signed_tags(self, key: Path) -> dict[str, str]:
-        """The two tags that carry this verdict and its signature by the private ``key``."""
+        """The two tags that carry this verdict and its signature by the private ``key``.
+
+        They are to be written in this order: after a kill between them the old text does not fit
+        the new signature, so nobody takes the pair for a verdict.
+        """
         text = self.to_json()
-        return {names.VERDICT: text, names.VERDICT_SIGNATURE: sign_bytes(text.encode(), key)}
+        return {names.VERDICT_SIGNATURE: sign_bytes(text.encode(), key), names.VERDICT: text}
 
 
 def check_verdict(
@@ -101,6 +105,43 @@ def check_verdict(
         raise GateRefused(
             f"{where} did not pass the gate: {verdict.reason}",
             "Train a better one, or change promote.margin or promote.budgets in params.yaml.",
+        )
+    return verdict
+
+
+def check_current(
+    tags: Mapping[str, str],
+    name: str,
+    version: int,
+    digest: str,
+    live: str | None,
+    trusted: Path,
+) -> Verdict:
+    """As ``check_verdict``; and the verdict must be about what is live now.
+
+    A version that was judged against nothing, or against what has been replaced since, has not been
+    compared with what it would push aside. Where nothing has been live, there is nothing to push
+    aside, and the budgets are enough.
+
+    Args:
+        tags: The version's tags.
+        name: Of the registered model.
+        version: Its number.
+        digest: Of the package, as computed from its files.
+        live: Digest of what is live now; None where nothing has been live yet.
+        trusted: Folder of PEM public keys whose signatures count.
+
+    Raises:
+        GateRefused: as ``check_verdict``, or it was judged against something else.
+    """
+    verdict = check_verdict(tags, name, version, digest, trusted)
+    if live is not None and live not in (digest, verdict.champion_digest):
+        former = verdict.champion_version
+        compared = "nothing" if former is None else f"version {former}"
+        raise GateRefused(
+            f"version {version} of {name} was judged against another champion; judge it again:"
+            f" `modelyard promote {version}` (it was compared with {compared},"
+            f" but {live[:12]} is live)",
         )
     return verdict
 

@@ -5,6 +5,7 @@ branch, params.yaml and untracked files are not touched; the result is committed
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,28 @@ import psutil
 
 from modelyard.artifacts import write_atomic, write_json
 from modelyard.errors import WorkspaceError
-from modelyard.params import assign, parse, with_overrides
+from modelyard.params import assign, parse, read_tree, with_overrides
 from modelyard.runs import snapshot
 from modelyard.runs.git import git
 from modelyard.runs.janitor import remove_worktree, sweep
 from modelyard.settings import Settings
+
+_GRACE = 60
+"""Seconds that an interrupted run has to end its workers."""
+
+
+def check(root: Path, overrides: list[str], recipe: Path | None) -> Path:
+    """The params file of an isolated run, after checking it with the overrides.
+
+    Raises:
+        ParamsError: it is not possible.
+        WorkspaceError: it is not there.
+    """
+    source = recipe or root / "params.yaml"
+    if not source.is_file():
+        raise WorkspaceError(f"there is no params file {source}", "Name a file of recipes/.")
+    parse(with_overrides(read_tree(source), overrides))
+    return source
 
 
 def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple[str, int]:
@@ -35,14 +53,8 @@ def run_isolated(root: Path, overrides: list[str], recipe: Path | None) -> tuple
         ParamsError: the params with overrides are not possible; nothing was started.
         WorkspaceError: the worktree cannot be made.
     """
-    import yaml
-
     root, settings = root.resolve(), Settings()
-    source = recipe or root / "params.yaml"
-    if not source.is_file():
-        raise WorkspaceError(f"there is no params file {source}", "Name a file of recipes/.")
-    tree = with_overrides(yaml.safe_load(source.read_text(encoding="utf-8")), overrides)
-    parse(tree)
+    source = check(root, overrides, recipe)
     sweep(root, settings)
     run_id = snapshot.new_run_id()
     base = snapshot.take(root, run_id)
@@ -112,8 +124,17 @@ def _run(worktree: Path, settings: Settings, run_id: str) -> int:
         "MODELYARD_RUN_ID": run_id,
     }
     command = [sys.executable, "-m", "modelyard.cli", "run", "--no-up"]
-    with subprocess.Popen(command, cwd=worktree, env=environment) as process:
+    # In a session of its own, so that Ctrl-C reaches it once: from here.
+    with subprocess.Popen(command, cwd=worktree, env=environment, start_new_session=True) as child:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            return process.wait()
+            return child.wait()
         except KeyboardInterrupt:
-            return process.wait()
+            child.send_signal(signal.SIGINT)
+            try:
+                child.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)

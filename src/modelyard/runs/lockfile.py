@@ -43,10 +43,11 @@ def read(root: Path) -> Recorded:
         raw = _output_md5(stages["fetch"], "data/raw")
         dataset = _output_md5(stages["ingest"], "data/dataset")
         _output_md5(stages["compress"], "models/package")
-    except (FileNotFoundError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError, AttributeError, StopIteration, yaml.YAMLError):
         raise WorkspaceError(
             f"{FILE} does not name a finished run",
-            "Run the stages first: `modelyard run` or `dvc repro`.",
+            "Run the stages first: `modelyard run` or `dvc repro`. If it is damaged, delete it:"
+            " finished stages come from the cache.",
         ) from None
     return Recorded(
         key=hashlib.sha256(canonical(stages)).hexdigest(),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from modelyard import stages
 from modelyard.artifacts import canonical, sha256_file, write_atomic
 from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
+from modelyard.runs.git import check_repository
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -80,6 +81,8 @@ class Pipeline:
 
         Only as far as they are there.
         """
+        if not (self.root / "dvc.lock").exists():
+            return
         with _quiet(), explained("checkout"):
             self._repo.checkout(force=True, allow_missing=True)
 
@@ -124,9 +127,7 @@ class Pipeline:
         """
         with _quiet(), explained("status"), self._repo.lock:
             return frozenset(
-                stage.name
-                for stage in self._repo.index.stages
-                if getattr(stage, "name", None) in stages.STAGES and not stage.changed()
+                name for name, stage in named_stages(self._repo).items() if not stage.changed()
             )
 
     def _pushable(self) -> bytes:
@@ -150,13 +151,33 @@ def open_repo(root: Path) -> "Repo":
     """
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
+    from dvc.scm import SCMError
 
     try:
         return Repo(str(root), _wait_for_lock=True)
+    except SCMError as error:
+        check_repository(root)
+        raise WorkspaceError(f"git: {error}") from error
     except NotDvcRepoError:
         raise WorkspaceError(
             f"{root.resolve()} has no .dvc folder", "Clone the project whole, or run `dvc init`."
         ) from None
+
+
+def named_stages(repo: Any) -> dict[str, Any]:
+    """The stages of dvc.yaml by name, as they must be.
+
+    Raises:
+        WorkspaceError: one is missing, or has another command than ours.
+    """
+    found = {getattr(stage, "name", ""): stage for stage in repo.index.stages}
+    for name in stages.STAGES:
+        if name not in found or found[name].cmd != f"modelyard stage {name}":
+            raise WorkspaceError(
+                f"dvc.yaml has no stage {name} with the command `modelyard stage {name}`",
+                "Restore it: `git checkout dvc.yaml`.",
+            )
+    return {name: found[name] for name in stages.STAGES}
 
 
 @contextmanager
@@ -170,7 +191,6 @@ def _dispatch(root: Path, execution: stages.Execution, executed: list[str]) -> I
     def call(stage: Any, dry: bool = False, run_env: Any = None) -> None:
         assert not dry
         assert not run_env
-        assert stage.cmd == f"modelyard stage {stage.name}", stage.cmd
         executed.append(stage.name)
         stages.execute(stage.name, root, execution)
 
@@ -185,6 +205,8 @@ def _dispatch(root: Path, execution: stages.Execution, executed: list[str]) -> I
 def explained(doing: str) -> Iterator[None]:
     """Let our own errors through DVC's wrapping as they were raised; name the cause of DVC's."""
     from dvc.exceptions import DvcException
+    from ruamel.yaml.error import YAMLError
+    from voluptuous import Invalid
 
     try:
         yield
@@ -200,16 +222,28 @@ def explained(doing: str) -> Iterator[None]:
         if isinstance(cause, ModelyardError | OSError) or not isinstance(cause, DvcException):
             raise cause from None
         raise WorkspaceError(f"{doing}: {cause}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, Invalid, YAMLError) as error:
+        if isinstance(error, ModelyardError):
+            raise
+        raise WorkspaceError(
+            f"{doing}: dvc.yaml, dvc.lock or .dvc/config is damaged: {_first_line(error)}",
+            "Restore it by `git checkout`; without dvc.lock, finished stages come from the cache.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".strip().partition("\n")[0]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence DVC's own progress and log lines: the run shows its own."""
-    logger = logging.getLogger("dvc")
-    level, disabled = logger.level, logging.root.manager.disable
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
-        logging.disable(disabled)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from modelyard.params import load
 from modelyard.runs.pin import moved_on
-from modelyard.runs.reproduce import explained, open_repo
+from modelyard.runs.reproduce import explained, named_stages, open_repo
 from modelyard.stages import STAGES
 
 
@@ -36,7 +36,7 @@ def forecast(root: Path, only: str | None = None) -> list[Forecast]:
     result: list[Forecast] = []
     stale: set[str] = set()
     with explained("status"), repo.lock:
-        by_name = {getattr(stage, "name", ""): stage for stage in repo.index.stages}
+        by_name = named_stages(repo)
         for name in STAGES:
             stage = by_name[name]
             reasons = _reasons(stage)

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from modelyard.errors import ModelyardError
+from modelyard.mlflow_api import without_credentials
 from modelyard.services import health, ports, specs, supervisor
 from modelyard.services.planning import external
 from modelyard.settings import Settings
@@ -159,7 +160,7 @@ def _services(root: Path, settings: Settings) -> Iterator[Finding]:
             yield _finding(
                 name,
                 ok,
-                f"elsewhere: {given} {'answers' if ok else 'does not answer'}",
+                f"elsewhere: {without_credentials(given)} {'answers' if ok else 'does not answer'}",
                 "Start that server, or unset its address to use the local service.",
             )
         elif service and service.state != "down":

@@ -1,12 +1,15 @@
 """From the process file to what is to run: ports, then addresses, then commands."""
 
+import hashlib
 import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.artifacts import canonical
 from modelyard.errors import WorkspaceError
+from modelyard.mlflow_api import without_credentials
 from modelyard.services import ports, specs
 from modelyard.services.records import Entry
 from modelyard.services.specs import ServiceSpec
@@ -59,6 +62,7 @@ def plan(
             "port": str(chosen.get(name, "")),
         }
         url = urls.get(name)
+        env = {key: specs.fill(text, values, f"{name}.env.{key}") for key, text in spec.env.items()}
         entry = Entry(
             token=secrets.token_hex(16),
             command=tuple(specs.fill(part, values, f"{name}.command") for part in spec.command),
@@ -66,8 +70,8 @@ def plan(
             port=chosen.get(name),
             url=url,
             health=f"{url}{spec.health}" if url and spec.health else None,
+            env_sha256=hashlib.sha256(canonical(env)).hexdigest(),
         )
-        env = {key: specs.fill(text, values, f"{name}.env.{key}") for key, text in spec.env.items()}
         plans[name] = Plan(entry, env, state / name)
     return plans
 
@@ -83,7 +87,8 @@ def external(settings: Settings, spec: ServiceSpec) -> str | None:
         return None
     if not given.startswith(("http://", "https://")):
         raise WorkspaceError(
-            f"The environment sets {spec.external} to {given!r}, which is no server's address.",
+            f"The environment sets {spec.external} to {without_credentials(given)!r},"
+            " which is no server's address.",
             "Set it to an http:// or https:// address, or unset it to use the local service.",
         )
     return given.rstrip("/").removesuffix("/api")

@@ -21,7 +21,10 @@ from modelyard.errors import WorkspaceError
 
 @dataclass(frozen=True)
 class Entry:
-    """A service as it was started; ``pid``, ``create_time`` (s since 1970) once it is spawned."""
+    """A service as it was started; ``pid``, ``create_time`` (s since 1970) once it is spawned.
+
+    Of its environment only a hash is kept: an address in it may hold a password.
+    """
 
     token: str
     command: tuple[str, ...]
@@ -29,6 +32,7 @@ class Entry:
     port: int | None = None
     url: str | None = None
     health: str | None = None
+    env_sha256: str = ""
     pid: int | None = None
     create_time: float | None = None
 

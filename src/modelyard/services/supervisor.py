@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from modelyard.errors import WorkspaceError
+from modelyard.mlflow_api import without_credentials
 from modelyard.services import planning, processes, records, seeds, specs, waiting
 from modelyard.services.planning import Plan
 from modelyard.services.records import Entry
@@ -63,7 +64,8 @@ def start(
 
     Each is recorded in ``settings.services_file`` before and after it is spawned, under a lock: two
     calls at once start one set, and a kill at any moment leaves no process unknown. A service whose
-    command has changed, for instance because another one has a new address, is started again.
+    command or environment has changed, for instance because another one has a new address, is
+    started again.
 
     Raises:
         WorkspaceError: As for ``up``.
@@ -145,7 +147,10 @@ def _adopt(entries: dict[str, Entry]) -> dict[str, Entry]:
 
 def _is_current(running: Entry | None, planned: Entry) -> bool:
     """Whether a running service is as it would be started now, by whatever interpreter."""
-    return running is not None and running.command[1:] == planned.command[1:]
+    return running is not None and (running.command[1:], running.env_sha256) == (
+        planned.command[1:],
+        planned.env_sha256,
+    )
 
 
 def _tell_plans(
@@ -166,7 +171,11 @@ def _tell_plans(
             text = f"port {preferred} is in use by another program: using {plan.entry.port}"
             on_event(ServiceEvent(name, "port", text))
         if name in running:
-            on_event(ServiceEvent(name, "restart", "its command has changed: starting it again"))
+            on_event(
+                ServiceEvent(
+                    name, "restart", "what it is started with has changed: starting it again"
+                )
+            )
         else:
             place = f" at {plan.entry.url}" if plan.entry.url else ""
             on_event(ServiceEvent(name, "started", f"starting{place}"))
@@ -183,7 +192,8 @@ def _spawn(plan: Plan, spec: ServiceSpec) -> Entry:
 def _service(
     name: str, settings: Settings, spec: ServiceSpec, entries: Mapping[str, Entry], started: bool
 ) -> Service:
-    if url := planning.external(settings, spec):
+    if given := planning.external(settings, spec):
+        url = without_credentials(given)
         return Service(name, url, f"{url}{spec.health}" if spec.health else None)
     entry = entries[name]
     return Service(name, entry.url, entry.health, entry, started)
@@ -192,7 +202,7 @@ def _service(
 def _status(name: str, settings: Settings, entry: Entry | None) -> ServiceStatus:
     given = getattr(settings, _EXTERNAL[name]) if name in _EXTERNAL else None
     if given:
-        return ServiceStatus(name, given, "external")
+        return ServiceStatus(name, without_credentials(given), "external")
     process = processes.find(entry) if entry else None
     if entry is None or process is None:
         return ServiceStatus(name, entry.url if entry else None, "down")

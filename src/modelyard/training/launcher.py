@@ -5,6 +5,7 @@ five. A worker that is killed from outside (out of memory, say) is replaced by s
 from the last checkpoint; an exception in a worker is final, because it would come again.
 """
 
+import atexit
 import dataclasses
 import logging
 import multiprocessing
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,16 @@ def warm_up() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     multiprocessing.set_forkserver_preload(_PRELOADED)
     forkserver.ensure_running()
+    atexit.unregister(_end_server)
+    atexit.register(_end_server)
+
+
+def _end_server() -> None:
+    """End the server at once: by itself it would first load torch to the end."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def threads_of_each(workers: int) -> int:
@@ -128,7 +139,8 @@ def _run(job: "Job") -> _Lost | None:
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     # Its errors reach the caller as exceptions; its log repeats them with a table for operators of
     # clusters.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("", ".agent.server.api", ".multiprocessing.api"):
+        logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

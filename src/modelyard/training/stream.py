@@ -110,7 +110,8 @@ def _request(
         headers={"Content-Type": "application/json"},
     )
     if user:
-        basic = base64.b64encode(urllib.parse.unquote_to_bytes(user)).decode()
+        pair = user if ":" in user else f"{user}:"
+        basic = base64.b64encode(urllib.parse.unquote_to_bytes(pair)).decode()
         # Not for a host that this one redirects to.
         request.add_unredirected_header("Authorization", f"Basic {basic}")
     return request

@@ -242,10 +242,27 @@ def test_stops_and_no_dataset_version_appears(
         assert part in caught.value.message
     assert outputs(layout) == {}
     assert not layout.dataset.exists()
-    assert REJECTED_REPORT in caught.value.remedy
-    report = (layout.root / REJECTED_REPORT).read_text(encoding="utf-8")
+    assert "Report: .modelyard/reports/rejected.html" in caught.value.remedy
+    report = (layout.root / ".modelyard" / REJECTED_REPORT).read_text(encoding="utf-8")
     assert "There is no dataset version" in report
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("state", ["{tmp_path}/main/state", "other"])
+def test_the_report_outlives_the_worktree_of_an_isolated_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    state = state.format(tmp_path=tmp_path)
+    monkeypatch.setenv("MODELYARD_STATE_DIR", state)
+    rows = table(40)
+    many(rows)
+    layout = put_raw(tmp_path / "worktree", rows)
+    with pytest.raises(DataRejected) as caught:
+        ingest(layout, contract())
+    assert f"Report: {state}/reports/rejected.html" in caught.value.remedy
+    report = layout.root / state / "reports/rejected.html"  # an absolute folder stands for itself
+    assert "There is no dataset version" in report.read_text(encoding="utf-8")
+    assert not (layout.root / ".modelyard").exists()
 
 
 def test_bounds_are_met_exactly_at_their_edge(tmp_path: Path) -> None:

@@ -82,10 +82,17 @@ class FakeRegistry:
         self.before_write()
 
 
-def check_verdict(tags: dict[str, str], name: str, version: int, digest: str, _: Path) -> None:
-    """Stands for the signed verdict: a tag that holds the digest."""
+def check_verdict(
+    tags: dict[str, str], name: str, version: int, digest: str, live: str | None, _: Path
+) -> None:
+    """Stands for the signed verdict: a tag that holds the digest, and one for what it was against.
+
+    Without the second it was judged against whatever is live.
+    """
     if tags.get("modelyard.verdict") != digest:
         raise GateRefused(f"version {version} of {name} has no passed verdict")
+    if live not in (None, tags.get("against", live)):
+        raise GateRefused(f"version {version} of {name} was judged against another champion")
 
 
 @dataclass

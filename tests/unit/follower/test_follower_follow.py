@@ -187,6 +187,38 @@ def test_a_person_takes_the_refusal_back_by_removing_the_tag(yard: Yard) -> None
     assert yard.aliases["live"] == 1
 
 
+def test_a_person_takes_the_refusal_back_by_removing_the_alias_and_setting_it_again(
+    yard: Yard,
+) -> None:
+    verdict = yard.tags(1).pop("modelyard.verdict")
+    yard.promote(1)
+    yard.tags(1)["modelyard.verdict"] = verdict
+    yard.promote(1)
+    assert "live" not in yard.aliases
+    del yard.aliases["champion"]
+    yard.turn()
+    yard.promote(1)
+    assert yard.aliases["live"] == 1
+    assert "modelyard.refused" not in yard.tags(1)
+
+
+def test_a_version_that_was_not_compared_with_what_is_live_is_refused(yard: Yard) -> None:
+    for version in (1, 2):
+        yard.tags(version)["against"] = ""
+    yard.promote(1)
+    assert yard.aliases["live"] == 1
+    yard.promote(2)
+    assert yard.aliases == {"champion": 2, "live": 1}
+    assert "judged against another champion" in yard.tags(2)["modelyard.refused"]
+    # The gate judges it again, and whoever asked for that asks anew.
+    yard.tags(2)["against"] = yard.tags(1)["modelyard.digest"]
+    del yard.tags(2)["modelyard.refused"]
+    yard.turn(3)
+    assert yard.aliases == {"champion": 2, "live": 2, "previous": 1}
+    yard.promote(1)
+    assert yard.aliases["live"] == 1
+
+
 def test_a_version_that_a_worker_refuses_is_reverted(yard: Yard) -> None:
     yard.worker.refused = frozenset({2})
     yard.promote(1)

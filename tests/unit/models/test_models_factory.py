@@ -1,5 +1,7 @@
 """Every network of the zoo builds, wrong arguments are named, and a user's factory is checked."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,30 @@ from modelyard.params import ModelParams
 
 ROOT = Path(__file__).parents[3]
 SHAPE = (1, 28, 28)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project of its own, whose ``custom`` is imported instead of this one's."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = _forget_custom()
+    _write(tmp_path / "custom/__init__.py", "")
+    yield tmp_path
+    _forget_custom()
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+    sys.modules.update(before)
+
+
+def _forget_custom() -> dict[str, Any]:
+    names = [name for name in sys.modules if name.partition(".")[0] == "custom"]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _write(path: Path, code: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code)
 
 
 def _build(factory: str, root: Path = ROOT, init: Any = "default", **args: Any) -> nn.Module:
@@ -99,13 +125,59 @@ def test_wrong_arguments_are_named(factory: str, args: dict[str, Any], words: st
         ("return nn.Linear(3, 10)", "fails on images of (1, 28, 28)"),
     ],
 )
-def test_a_factory_that_breaks_the_contract(body: str, words: str, tmp_path: Path) -> None:
-    module = f"broken_{abs(hash(body))}"
+def test_a_factory_that_breaks_the_contract(body: str, words: str, project: Path) -> None:
     code = f"from torch import nn\ndef make(input_shape, num_classes):\n    {body}\n"
-    (tmp_path / f"{module}.py").write_text(code)
+    _write(project / "custom/broken.py", code)
     with pytest.raises(ParamsError) as error:
-        _build(f"{module}:make", tmp_path)
+        _build("custom.broken:make", project)
     assert words in str(error.value)
+
+
+GOOD = """from torch import nn
+def make(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, num_classes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "factory"),
+    [
+        ("loose.py", "loose:make"),
+        ("networks/__init__.py", "networks:make"),
+        ("networks/wide.py", "networks.wide:make"),
+        ("src/modelyard_more/wide.py", "src.modelyard_more.wide:make"),
+        ("customs/wide.py", "customs.wide:make"),
+    ],
+)
+def test_a_factory_that_dvc_does_not_know_is_refused(
+    place: str, factory: str, project: Path
+) -> None:
+    _write(project / place, GOOD)
+    with pytest.raises(ParamsError) as error:
+        _build(factory, project)
+    assert f"{factory!r} runs code of {place}, which is not in custom/" in str(error.value)
+    assert f"Move {place} into custom/" in error.value.remedy
+
+
+def test_so_is_one_that_imports_such_code(project: Path) -> None:
+    _write(project / "loose.py", GOOD)
+    _write(project / "custom/mine.py", "from loose import make\n")
+    with pytest.raises(ParamsError, match=r"'custom.mine:make' runs code of loose\.py"):
+        _build("custom.mine:make", project)
+
+
+def test_code_in_custom_and_installed_packages_are_free(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = project / ".venv/lib/python3.11/site-packages"
+    _write(installed / "installed_networks.py", GOOD)
+    monkeypatch.syspath_prepend(installed)
+    _write(project / "custom/deep/mine.py", "from installed_networks import make\n")
+    for factory in ("custom.deep.mine:make", "installed_networks:make"):
+        assert _build(factory, project)(torch.zeros(2, *SHAPE)).shape == (2, 10)
+    elsewhere = project / "project"
+    elsewhere.mkdir()
+    assert _build("custom.deep.mine:make", elsewhere)
 
 
 def test_initialization_draws_the_spread_that_it_names() -> None:

@@ -13,8 +13,9 @@ from modelyard.registry.verdict import Verdict
 from tests.integration.registry_project import ROWS, make_project, write_package
 
 
-def contender(folder: Path, version: int) -> Contender:
-    return Contender(ModelVersion("tiny-digits", version, read_manifest(folder)[0], "run"), folder)
+def contender(folder: Path, version: int, dataset: str = "") -> Contender:
+    digest = read_manifest(folder)[0]
+    return Contender(ModelVersion("tiny-digits", version, digest, "run"), folder, dataset)
 
 
 def gate(layout: Layout, champion: Path | None = None, **promote: Any) -> Verdict:
@@ -87,6 +88,23 @@ def test_labels_in_another_order_are_understood(tmp_path: Path) -> None:
     assert verdict.passed
     assert verdict.difference == 1
     assert verdict.reason == "better"
+
+
+@pytest.mark.parametrize(("dataset", "told"), [("d1.dir", False), ("d0.dir", True), ("", False)])
+def test_a_champion_of_another_dataset_version_is_told(
+    tmp_path: Path, dataset: str, told: bool
+) -> None:
+    layout = make_project(tmp_path, wrong=12)
+    verdict = judge(
+        contender(layout.package, 2, "d1.dir"),
+        contender(turned(layout), 1, dataset),
+        Dataset.read(layout.dataset),
+        PromoteParams(),
+        tmp_path / "measurements",
+    )
+    assert verdict.passed
+    assert verdict.reason.startswith("better")
+    assert ("may have seen test rows, which favours it" in verdict.reason) is told
 
 
 def test_too_few_rows_to_tell_do_not_pass(tmp_path: Path) -> None:

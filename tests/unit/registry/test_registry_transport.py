@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import ModelyardError, ServiceUnavailable
-from modelyard.mlflow_api import MlflowApi
+from modelyard.mlflow_api import MlflowApi, without_credentials
 from modelyard.mlflow_api.artifacts import ArtifactsApi
 from modelyard.registry.flatten import flat_metrics, flat_params
 from tests.mlflow_server import free_port
@@ -52,6 +52,23 @@ def test_a_server_that_is_away_is_named_with_the_remedy() -> None:
         with pytest.raises(ServiceUnavailable, match=f"127.0.0.1:{port}") as caught:
             api.get_version("digits", 1)
     assert "modelyard up" in caught.value.remedy
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:pass@word@host:1/a@b/c", "http://host:1/a@b/c"),
+        ("http://host/path", "http://host/path"),
+        ("mysql+pymysql://me:pass@host/db", "mysql+pymysql://host/db"),
+        ("me:pass@host", "host"),
+        ("mlruns", "mlruns"),
+    ],
+)
+def test_credentials_are_not_shown(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
+    with pytest.raises(ModelyardError) as caught:
+        MlflowApi("postgresql://me:secret@host/db")
     assert "secret" not in str(caught.value)
 
 

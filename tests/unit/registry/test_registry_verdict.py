@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelyard.errors import GateRefused
 from modelyard.package import ensure_key
 from modelyard.registry import tags as names
-from modelyard.registry.verdict import Verdict, check_verdict
+from modelyard.registry.verdict import Verdict, check_current, check_verdict
 
 SHARES = st.floats(0, 1)
 MAYBE = st.none() | st.floats(-1, 1)
@@ -123,6 +123,41 @@ def test_the_reason_of_a_failed_gate_is_in_the_message(signer: Keys) -> None:
     failed = replace(PASSED, passed=False, reason="a row takes 7 ms, over 5")
     with pytest.raises(GateRefused, match="a row takes 7 ms, over 5"):
         check_verdict(failed.signed_tags(signer.key), "digits", 3, PASSED.digest, signer.trusted)
+
+
+@pytest.mark.parametrize("live", [None, PASSED.champion_digest, PASSED.digest])
+def test_a_verdict_about_what_is_live_is_current(signer: Keys, live: str | None) -> None:
+    tags = PASSED.signed_tags(signer.key)
+    assert check_current(tags, "digits", 3, PASSED.digest, live, signer.trusted) == PASSED
+
+
+@pytest.mark.parametrize(
+    ("verdict", "compared"),
+    [
+        (PASSED, "version 2"),
+        (replace(PASSED, champion_version=None, champion_digest=None), "nothing"),
+    ],
+)
+def test_a_verdict_against_another_champion_is_outdated(
+    signer: Keys, verdict: Verdict, compared: str
+) -> None:
+    tags = verdict.signed_tags(signer.key)
+    with pytest.raises(GateRefused) as caught:
+        check_current(tags, "digits", 3, PASSED.digest, "e" * 64, signer.trusted)
+    wanted = "judged against another champion; judge it again: `modelyard promote 3`"
+    assert wanted in caught.value.message
+    assert f"compared with {compared}, but eeeeeeeeeeee is live" in caught.value.message
+
+
+def test_the_remedy_of_a_missing_verdict_judges_again(signer: Keys) -> None:
+    with pytest.raises(GateRefused) as caught:
+        check_verdict({}, "digits", 3, PASSED.digest, signer.trusted)
+    assert "`modelyard promote N`" in caught.value.remedy
+    assert "judges it again" in caught.value.remedy
+
+
+def test_the_signature_is_written_before_the_verdict(signer: Keys) -> None:
+    assert list(PASSED.signed_tags(signer.key)) == [names.VERDICT_SIGNATURE, names.VERDICT]
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Verdict)])

@@ -20,7 +20,8 @@ services:
     health: /
     external: mlflow_tracking_uri
   follower:
-    command: ["{python}", -c, "import sys, time; time.sleep(600)", "{mlflow}"]
+    command: ["{python}", -c, "import sys, time; time.sleep(600)"]
+    env: {MLFLOW_TRACKING_URI: "{mlflow}"}
 """
 
 

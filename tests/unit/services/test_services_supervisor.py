@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from services_stand_ins import STAND_INS, is_alive, write_services
 
@@ -74,9 +75,8 @@ def test_a_preferred_port_in_use_is_left_to_its_user(
     told = [event.message for event in events if event.kind == "port"]
     assert len(told) == 1
     assert told[0].startswith(f"port {settings.mlflow_port} is in use")
-    follower = services["follower"].entry
-    assert follower is not None
-    assert follower.command[-1] == services["mlflow"].url
+    follower = psutil.Process(services["follower"].pid)
+    assert follower.environ()["MLFLOW_TRACKING_URI"] == services["mlflow"].url
 
 
 def test_only_the_one_that_was_killed_is_started_again_where_it_was(
@@ -177,9 +177,8 @@ def test_a_port_that_is_lost_to_another_program_is_exchanged(
     services = up(settings, root)
 
     assert services["mlflow"].url != f"http://127.0.0.1:{settings.mlflow_port}"
-    follower = services["follower"].entry
-    assert follower is not None
-    assert follower.command[-1] == services["mlflow"].url
+    follower = psutil.Process(services["follower"].pid)
+    assert follower.environ()["MLFLOW_TRACKING_URI"] == services["mlflow"].url
 
 
 def test_an_answer_of_another_program_is_not_taken_for_ours(root: Path, settings: Settings) -> None:
@@ -277,6 +276,40 @@ def test_a_server_elsewhere_is_used_and_not_started(
             up(own, root)
     finally:
         down(own)
+
+
+def test_a_password_in_an_address_is_told_to_nobody(root: Path, settings: Settings) -> None:
+    wait(start(settings, root, names=["mlflow"]).values())
+    place = f"127.0.0.1:{settings.mlflow_port}"
+    events: list[ServiceEvent] = []
+
+    def own(password: str) -> Settings:
+        update = {
+            "state_dir": root / "own",
+            "mlflow_tracking_uri": f"http://me:{password}@{place}",
+            "prefect_api_url": f"http://me:{password}@{place}/api",
+        }
+        return settings.model_copy(update=update)
+
+    try:
+        services = up(own("hidden"), root, events.append)
+        follower = psutil.Process(services["follower"].pid)
+
+        assert follower.environ()["MLFLOW_TRACKING_URI"] == f"http://me:hidden@{place}"
+        assert services["mlflow"].url == f"http://{place}"
+        said = [*map(repr, [services, events, status(own("hidden"))]), *follower.cmdline()]
+        said.append(own("hidden").services_file.read_text())
+        assert "follower" in said[-1]
+        assert not [text for text in said if "hidden" in text]
+
+        assert not up(own("hidden"), root)["follower"].started
+        assert up(own("other"), root)["follower"].started
+        down(settings)
+        with pytest.raises(ServiceUnavailable) as caught:
+            up(own("hidden"), root)
+        assert "hidden" not in str(caught.value)
+    finally:
+        down(own("hidden"))
 
 
 def test_an_address_that_no_server_has_is_refused(root: Path, settings: Settings) -> None:

@@ -1,10 +1,12 @@
 """Curves reach a server that listens; one that refuses, hangs up or is not there costs nothing."""
 
+import base64
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +23,8 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.authorizations: list[str | None] = []
+        self.redirect: str | None = None
 
     @property
     def url(self) -> str:
@@ -33,8 +37,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.paths.append(self.path)
+        self.server.authorizations.append(self.headers["Authorization"])
         self.server.bodies.append(json.loads(body))
         self.send_response(self.server.status)
+        if self.server.redirect is not None:
+            self.send_header("Location", self.server.redirect)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.server.authorizations.append(self.headers["Authorization"])
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -43,6 +55,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
+    with _receiving() as server:
+        yield server
+
+
+@contextmanager
+def _receiving() -> Iterator[Receiver]:
     server = Receiver()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -95,6 +113,60 @@ def test_a_silent_server_does_not_hold_the_training_up() -> None:
         start = time.monotonic()
         curves.close()
         assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("user:secret", b"user:secret"),
+        ("us%40er:s%C3%A9cret%2F%3A", "us@er:s\u00e9cret/:".encode()),
+        ("user", b"user:"),
+    ],
+)
+def test_credentials_of_the_address_become_a_header(
+    receiver: Receiver, written: str, sent: bytes
+) -> None:
+    curves = Curves(Stream(receiver.url.replace("//", f"//{written}@") + "/mlflow/", "run-1"))
+    curves.put(1, loss=1.0)
+    curves.close()
+    assert receiver.authorizations == [f"Basic {base64.b64encode(sent).decode()}"]
+    assert receiver.paths == ["/mlflow/api/2.0/mlflow/runs/log-batch"]
+
+
+def test_credentials_are_not_for_another_host(receiver: Receiver) -> None:
+    with _receiving() as other:
+        receiver.status, receiver.redirect = 302, other.url
+        curves = Curves(Stream(receiver.url.replace("//", "//user:secret@"), "run-1"))
+        curves.put(1, loss=1.0)
+        curves.close()
+        assert receiver.authorizations != [None]
+        assert other.authorizations == [None]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://user:secret@127.0.0.1:port", "http://user:secret@[::1", "http://user:secret@a b:80"],
+)
+def test_an_impossible_address_costs_nothing_and_is_not_told(
+    uri: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    curves = Curves(Stream(uri, "run-1"))
+    curves.put(1, loss=1.0)
+    curves.close()
+    assert "the training goes on" in caplog.text
+    assert "secret" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_an_answer_that_is_not_http_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as strange:
+        curves = Curves(Stream(f"http://127.0.0.1:{strange.getsockname()[1]}", "run-1"))
+        curves.put(1, loss=1.0)
+        connection, _ = strange.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"hello\r\n\r\n")
+        curves.close()
+    assert "the training goes on" in caplog.text
 
 
 def test_without_a_stream_nothing_runs() -> None:

@@ -1,0 +1,141 @@
+"""Whether the dataset that a proof names is what its digests say, where its files are at hand.
+
+They are in the workspace until a later run replaces them, and in DVC's cache after that.
+"""
+
+import configparser
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.artifacts import SPLITS, Layout, canonical, read_json, sha256_file
+from modelyard.errors import ModelyardError
+from modelyard.package import Proof
+from modelyard.registry.proof_git import same
+
+_FILES = ("dataset.json", "preprocessing.json", "validation.json")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a dataset's files are; in the cache they have other names."""
+
+    place: str
+    files: dict[str, Path]
+
+
+def check_source(proof: Proof) -> str:
+    """The raw data's sha256 is the one that the params ask for.
+
+    Raises:
+        ModelyardError: it is another.
+    """
+    wanted = proof.params.get("data", {}).get("sha256", "")
+    same("the raw data's sha256", proof.raw_sha256, wanted)
+    return f"sha256 {wanted[:12]}, as data.sha256 asks"
+
+
+def check_dataset(repo: Path, proof: Proof) -> str:
+    """Compute the dataset's digests from its files again.
+
+    Returns:
+        Where the files are, or that they are not at hand.
+
+    Raises:
+        ModelyardError: they are not the proof's.
+    """
+    found = _in_workspace(repo, proof) or _in_cache(repo, proof)
+    if found is None:
+        return "not checked: the dataset is neither here nor in the cache"
+    for name in (*_FILES, *(f"{split}.parquet" for split in SPLITS)):
+        if name not in found.files or not found.files[name].exists():
+            raise ModelyardError(f"the dataset {found.place} lacks {name}")
+    try:
+        written = read_json(found.files["dataset.json"])
+        digest, validation = dataset_digest(found.files), _validation_digest(found.files)
+        source = str(written["source_sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelyardError(f"the dataset {found.place} cannot be read: {error!r}") from None
+    same(f"the digest of the dataset {found.place}", digest, proof.dataset_digest)
+    same(
+        f"the validation's digest of the dataset {found.place}", validation, proof.validation_digest
+    )
+    same(f"the source of the dataset {found.place}", source, proof.raw_sha256)
+    return f"digest {digest[:12]}, computed from the files {found.place}"
+
+
+def dataset_digest(files: dict[str, Path]) -> str:
+    """A dataset's digest, by the rule by which ``modelyard.data.dataset`` writes it.
+
+    Args:
+        files: Its files by their names in the dataset's folder.
+    """
+    identity = {
+        "splits": {name: sha256_file(files[f"{name}.parquet"]) for name in SPLITS},
+        "preprocessing": read_json(files["preprocessing.json"]),
+        "labels": read_json(files["dataset.json"])["labels"],
+    }
+    return hashlib.sha256(canonical(identity)).hexdigest()
+
+
+def _validation_digest(files: dict[str, Path]) -> str:
+    return hashlib.sha256(canonical(read_json(files["validation.json"]))).hexdigest()
+
+
+def _in_workspace(repo: Path, proof: Proof) -> _Found | None:
+    """The workspace's dataset, if it says that it is the proof's."""
+    folder = Layout(repo).dataset
+    try:
+        if read_json(folder / "dataset.json")["digest"] != proof.dataset_digest:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _Found("in data/dataset", {path.name: path for path in folder.iterdir()})
+
+
+def _in_cache(repo: Path, proof: Proof) -> _Found | None:
+    """The dataset in DVC's cache, its files checked against the md5 that dvc.lock gives it.
+
+    Raises:
+        ModelyardError: an object of the cache is altered.
+    """
+    listing = _object(repo, proof.dataset_md5)
+    if listing is None:
+        return None
+    if f"{_md5(listing)}.dir" != proof.dataset_md5:
+        raise ModelyardError(f"the cache's list of the dataset, {listing.name}, is altered")
+    files: dict[str, Path] = {}
+    for entry in json.loads(listing.read_bytes()):
+        if (path := _object(repo, entry["md5"])) is None:
+            return None
+        if _md5(path) != entry["md5"]:
+            raise ModelyardError(f"{entry['relpath']} of the dataset is altered in the cache")
+        files[entry["relpath"]] = path
+    return _Found("in the cache", files)
+
+
+def _object(repo: Path, md5: str) -> Path | None:
+    """The file of DVC's cache with this md5, if it is there."""
+    name = md5.removesuffix(".dir")
+    if len(name) != 32 or not name.isalnum():
+        return None
+    path = _cache(repo) / "files" / "md5" / md5[:2] / md5[2:]
+    return path if path.is_file() else None
+
+
+def _cache(repo: Path) -> Path:
+    """DVC's cache: ``cache.dir`` of its two configuration files, else its default."""
+    folder = repo / ".dvc"
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read([folder / "config", folder / "config.local"], encoding="utf-8")
+        given = config.get("cache", "dir", fallback="cache")
+    except configparser.Error:
+        given = "cache"
+    return folder / given
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
