@@ -42,6 +42,7 @@ def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> 
             the message is its own.
     """
     shown = shown or str(file)
+    check_name(name)
     address = settings.address("serving")
     if not address:
         raise ServiceUnavailable("no model server is known", "`modelyard up` starts one.")
@@ -50,7 +51,7 @@ def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> 
     body = file.read_bytes()
     kind = _content_type(file, body, shown)
     try:
-        return _post(f"{address}/predict/{check_name(name)}", body, kind)
+        return _post(f"{address}/predict/{name}", body, kind)
     except urllib.error.HTTPError as error:
         raise ModelyardError(f"the model server refuses {shown}: {_reason(error)}") from None
     except (OSError, HTTPException, ValueError) as error:

@@ -18,6 +18,7 @@ from modelyard.params.model import Params
 from modelyard.params.tree import MAX_DEPTH, name_of, read_text, read_tree, short, unfit
 
 FILE = "params.yaml"
+_EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 _POSITION = re.compile("[0-9]{1,6}")
 
 
@@ -70,21 +71,16 @@ def assign(tree: dict[str, Any], overrides: list[str]) -> None:
     """As ``with_overrides``, in place; ``tree`` may be one that keeps comments (ruamel.yaml)."""
     for override in overrides:
         path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise ParamsError(
-                f"--set {short(override)} is not KEY=VALUE",
-                "For example: --set train.optimizer.lr=0.01",
-            )
         keys = path.split(".")
-        if not all(keys) or len(keys) > MAX_DEPTH:
+        if not equals or not all(keys) or len(keys) > MAX_DEPTH:
             raise ParamsError(
-                f"--set {short(override)}: {short(path)} is no path of keys with a dot between them",
+                f"--set {short(override)} is not KEY=VALUE, or KEY is no path of keys with dots",
                 "For example: --set train.optimizer.lr=0.01",
             )
-        _assign(tree, keys, _value(override, path, text), override)
+        _assign(tree, keys, _value(override, text), override)
 
 
-def _value(override: str, path: str, text: str) -> Any:
+def _value(override: str, text: str) -> Any:
     """The YAML after the ``=`` of an override; nothing there is null."""
     try:
         value = read_text(text) if text else None
@@ -92,10 +88,8 @@ def _value(override: str, path: str, text: str) -> Any:
             raise ValueError("\n".join(faults))
     except ValueError as error:
         raise ParamsError(
-            f"--set {short(override)}: the value is {error}"
-            if str(error).startswith("not valid YAML")
-            else f"--set {short(override)}: {error}",
-            f"If it is meant as text, quote it within the shell's quotes: --set 'KEY=\"...\"'",
+            f"--set {short(override)}: the value cannot be read: {error}",
+            "Where it is meant as text, quote it: --set 'KEY=\"VALUE\"'",
         ) from None
     return value
 
@@ -110,7 +104,7 @@ def _assign(node: Any, keys: list[str], value: Any, override: str) -> None:
         else:
             place = ".".join(keys[:depth]) or FILE
             raise ParamsError(
-                f"--set {short(override)}: {place} has no part {key!r}",
+                f"--set {short(override)}: {place} has no part {short(key)}",
                 "Name a key of params.yaml.",
             )
         if last:
@@ -156,6 +150,10 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{path}: {value!r} is out of range; nearest: {sign} {bound:g}"
     if kind == "value_error":
         return f"{path}: {context['error']}"
+    if kind == "float_type" and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return (
+            f"{path}: YAML reads {value} as text; write {float(value)!r}, or with a point: 1.0e-3"
+        )
     shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
     return f"{path}: {shown}: {item['msg'][0].lower()}{item['msg'][1:]}"
 

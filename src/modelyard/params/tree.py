@@ -107,14 +107,14 @@ class _Frame:
         if self.key is not None:
             key, self.key = self.key, None
             return key
-        self.key = event.value if isinstance(event, yaml.ScalarEvent) else "?"
-        if self.key in self.keys:
+        self.key = key = event.value if isinstance(event, yaml.ScalarEvent) else "?"
+        if key in self.keys:
             raise ValueError(
-                f"line {_line(event)}: {_join(path, self.key)} is given twice, "
-                f"first in line {self.keys[self.key]}"
+                f"line {_line(event)}: {_join(path, key)} is given twice, "
+                f"first in line {self.keys[key]}"
             )
-        self.keys[self.key] = _line(event)
-        return self.key
+        self.keys[key] = _line(event)
+        return key
 
 
 def _scan(text: str) -> None:
@@ -166,29 +166,29 @@ def _unfit(value: Any, path: str, depth: int) -> Iterator[str]:
         yield f"{at}lists and mappings are nested more than {MAX_DEPTH} deep"
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):
-                yield f"{at}the key {short(key)} is {name_of(key)}, not text: quote it"
-            elif not _encodes(key):
-                yield f"{at}the key {short(key)} holds half of a surrogate pair"
+            fault = _fault(key) if isinstance(key, str) else f"is {name_of(key)}, not text"
+            if fault:
+                yield f"{at}the key {short(key)} {fault}"
             else:
                 yield from _unfit(item, _join(path, key), depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _unfit(item, _join(path, str(index)), depth + 1)
-    elif isinstance(value, str):
-        if not _encodes(value):
-            yield f"{at}{short(value)} holds half of a surrogate pair, which is no text"
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            yield f"{at}{value} is not a finite number"
-    elif isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            yield f"{at}an integer of {value.bit_length()} bits is too large: at most 63"
-    elif value is not None:
-        yield (
-            f"{at}{short(value)} is {name_of(value)}; possible: text, number, true, false, null, "
-            "list, mapping"
-        )
+    elif fault := _fault(value):
+        yield f"{at}{short(value)} {fault}"
+
+
+def _fault(value: Any) -> str:
+    """What is wrong with a value that is neither list nor mapping; empty where nothing is."""
+    if isinstance(value, str):
+        return "" if _encodes(value) else "holds half of a surrogate pair, which is no text"
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "is not a finite number"
+    if isinstance(value, int):
+        return "" if abs(value) <= MAX_INTEGER else "is too large an integer: at most 2**63 - 1"
+    if value is None:
+        return ""
+    return f"is {name_of(value)}; possible: text, number, true, false, null, list, mapping"
 
 
 def _encodes(text: str) -> bool:
@@ -209,5 +209,7 @@ def _line(event: yaml.NodeEvent) -> int:
 
 def short(value: Any) -> str:
     """A value as it is shown in a message, on one line of bounded length."""
+    if isinstance(value, int):
+        return hex(value)[:77] if abs(value) > MAX_INTEGER else repr(value)
     shown = ascii(value) if isinstance(value, str) and not _encodes(value) else repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

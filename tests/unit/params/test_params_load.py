@@ -40,6 +40,11 @@ def test_params_are_frozen() -> None:
         ("trian", {}, r"trian: unknown key; did you mean 'train'"),
         ("train.zzz", 1, r"train\.zzz: unknown key; known keys: workers, epochs"),
         ("train.epochs", "ten", r"train\.epochs: 'ten': input should be a valid integer"),
+        (
+            "train.optimizer.lr",
+            "1e-3",
+            r"train\.optimizer\.lr: YAML reads 1e-3 as text; write 0\.001",
+        ),
         ("train.epochs", 0, r"train\.epochs: 0 is out of range; nearest: at least 1"),
         ("train.epochs", 2.5, r"train\.epochs: 2\.5"),
         (
