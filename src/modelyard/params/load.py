@@ -150,12 +150,11 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{path}: {value!r} is out of range; nearest: {sign} {bound:g}"
     if kind == "value_error":
         return f"{path}: {context['error']}"
-    if kind == "float_type" and isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return (
-            f"{path}: YAML reads {value} as text; write {float(value)!r}, or with a point: 1.0e-3"
-        )
     shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
-    return f"{path}: {shown}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    problem = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    if kind == "float_type" and _EXPONENT.fullmatch(str(value)):
+        problem = f"YAML reads this as text; write {float(value)!r}, or with a point: 1.0e-3"
+    return f"{path}: {shown}: {problem}"
 
 
 def _keys_at(location: list[Any]) -> list[str]:

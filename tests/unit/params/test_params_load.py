@@ -43,7 +43,7 @@ def test_params_are_frozen() -> None:
         (
             "train.optimizer.lr",
             "1e-3",
-            r"train\.optimizer\.lr: YAML reads 1e-3 as text; write 0\.001",
+            r"train\.optimizer\.lr: '1e-3': YAML reads this as text; write 0\.001",
         ),
         ("train.epochs", 0, r"train\.epochs: 0 is out of range; nearest: at least 1"),
         ("train.epochs", 2.5, r"train\.epochs: 2\.5"),
