@@ -3,7 +3,9 @@
 from prefect import task
 
 from modelyard.artifacts import Layout, RawData
+from modelyard.errors import SourceError
 from modelyard.runs.pin import check_pin
+from modelyard.runs.progress import report
 from modelyard.runs.run import Run
 from modelyard.training import warm_up
 from tasks.stage import TASK, run_stage
@@ -17,7 +19,11 @@ def fetch(run: Run) -> RawData:
         SourceError: the source is missing, empty, or not the file that ``data.sha256`` names.
     """
     data = run.params.data
-    check_pin(run.root, data)
+    try:
+        check_pin(run.root, data)
+    except SourceError:
+        report("fetch", "failed")
+        raise
     done = run_stage("fetch", run, lambda: f"{data.source.rpartition('/')[2]}, {data.license}")
     if done.outcome == "executed":
         # New data is trained on: let the workers' torch load while it is ingested.

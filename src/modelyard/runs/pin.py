@@ -4,6 +4,7 @@ The file outside is no output of any stage, so DVC does not look at it: a change
 passed over in silence.
 """
 
+from hashlib import sha256
 from pathlib import Path
 
 from modelyard.artifacts import Layout, sha256_file
@@ -19,6 +20,10 @@ def check_pin(root: Path, params: DataParams) -> None:
         SourceError: it is another file now; the message has both checksums.
     """
     found = moved_on(root, params)
+    if found == sha256(b"").hexdigest():
+        raise SourceError(
+            f"data.source {params.source!r} is empty", "Put the data there, or correct it."
+        )
     if found:
         raise SourceError(
             f"data.source {params.source!r} has sha256 {found}, "

@@ -219,20 +219,23 @@ def explained(doing: str) -> Iterator[None]:
                 f"{doing}: {cause.filename} is missing",
                 "Restore it, for instance by `git checkout`.",
             ) from error
+        if isinstance(cause, Invalid | YAMLError):
+            raise _damaged(doing, cause) from error
         if isinstance(cause, ModelyardError | OSError) or not isinstance(cause, DvcException):
             raise cause from None
         raise WorkspaceError(f"{doing}: {cause}") from error
     except (ValueError, TypeError, KeyError, AttributeError, Invalid, YAMLError) as error:
         if isinstance(error, ModelyardError):
             raise
-        raise WorkspaceError(
-            f"{doing}: dvc.yaml, dvc.lock or .dvc/config is damaged: {_first_line(error)}",
-            "Restore it by `git checkout`; without dvc.lock, finished stages come from the cache.",
-        ) from error
+        raise _damaged(doing, error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__} {error}".strip().partition("\n")[0]
+def _damaged(doing: str, error: BaseException) -> WorkspaceError:
+    problem = f"{type(error).__name__} {error}".strip().partition("\n")[0]
+    return WorkspaceError(
+        f"{doing}: dvc.yaml, dvc.lock or .dvc/config is damaged: {problem}",
+        "Restore it by `git checkout`; without dvc.lock, finished stages come from the cache.",
+    )
 
 
 @contextmanager

@@ -139,6 +139,7 @@ def _keys(root: Path, settings: Settings) -> Iterator[Finding]:
         path
         for path in [settings.key_folder, *settings.key_folder.rglob("*")]
         if trusted not in (path, *path.parents)
+        and not path.name.endswith(".pub.pem")
         and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
     ]
     names = ", ".join(map(str, open_files))
