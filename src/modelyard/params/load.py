@@ -153,7 +153,7 @@ def _explain(item: dict[str, Any]) -> str:
     shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
     problem = f"{item['msg'][0].lower()}{item['msg'][1:]}"
     if kind == "float_type" and _EXPONENT.fullmatch(str(value)):
-        problem = f"YAML reads this as text; write {float(value)!r}, or with a point: 1.0e-3"
+        problem = f"YAML reads this as text; write {float(str(value))!r}, or with a point: 1.0e-3"
     return f"{path}: {shown}: {problem}"
 
 
