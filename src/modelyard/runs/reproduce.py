@@ -132,9 +132,11 @@ class Pipeline:
 
     def _pushable(self) -> bytes:
         """What a push depends on: the recorded outputs, and the remote as DVC resolves it."""
-        config = {key: repr(self._repo.config.get(key)) for key in ("core", "remote")}
+        name = self._repo.config["core"].get("remote")
+        remote = self._repo.config["remote"].get(name, {})
+        place = [name, str(remote.get("url")), str(remote.get("endpointurl"))]
         recorded = sha256_file(self.root / "dvc.lock")
-        return hashlib.sha256(canonical([recorded, config])).hexdigest().encode()
+        return hashlib.sha256(canonical([recorded, place])).hexdigest().encode()
 
     def _code_state(self, name: str) -> dict[str, tuple[int, int]]:
         code = [path for path in stages.dependencies(name, self.root) if path.parts[0] not in _DATA]
