@@ -12,6 +12,7 @@ help:            ## show these targets
 install: $(STAMP)  ## create .venv and install from the committed lock
 
 $(STAMP): requirements.lock pyproject.toml
+	@echo "installing into $(VENV) from requirements.lock (a few minutes, about 3 GB) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
@@ -25,7 +26,7 @@ stop: install     ## end what `make run` started, and nothing else
 	@$(BIN)/modelyard down
 
 test: install     ## every test
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: install    ## ruff, import-linter, pyright
 	$(BIN)/ruff check .
