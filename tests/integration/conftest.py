@@ -1,5 +1,6 @@
 """One Prefect and one MLflow server for all tests of a session; clones of the small project."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from modelyard import services
 from modelyard.settings import Settings
 from tests import project
+from tests.conftest import copy_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,8 +30,24 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         services.down(settings)
 
 
+@pytest.fixture(scope="session")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the small project whose stages `dvc repro` has run, from an empty cache."""
+    root = copy_project(tmp_path_factory.mktemp("repeated") / "clone")
+    project.shrink(root)
+    project.dvc(root, "repro")
+    return root
+
+
 @pytest.fixture
-def small(clone: Path) -> Path:
-    """A clone of the project with the small dataset and network."""
+def cold(clone: Path) -> Path:
+    """A clone of the project with the small dataset and network; nothing is cached."""
     project.shrink(clone)
     return clone
+
+
+@pytest.fixture
+def small(cold: Path, repeated: Path) -> Path:
+    """The same with a filled DVC cache: stages whose inputs are unchanged come from there."""
+    shutil.copytree(repeated / ".dvc" / "cache", cold / ".dvc" / "cache", dirs_exist_ok=True)
+    return cold

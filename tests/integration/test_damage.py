@@ -47,6 +47,16 @@ def test_a_damaged_dvc_yaml_is_named(small: Path) -> None:
     assert "dvc.yaml has no stage compress" in says(small, "why")
 
 
+@pytest.mark.parametrize("content", ["", '{"read": {', "null garbage"])
+def test_a_lock_note_that_a_kill_cut_short_stops_nobody(small: Path, content: str) -> None:
+    from modelyard.runs.reproduce import Pipeline
+
+    (small / ".dvc/tmp").mkdir(exist_ok=True)
+    (small / ".dvc/tmp/rwlock").write_text(content)
+    Pipeline(small).close()
+    assert "would run again" in project.modelyard(small, "why").stdout
+
+
 def test_a_project_without_git_is_told_so(small: Path, tmp_path: Path) -> None:
     (small / ".git").rename(tmp_path / "git")
     assert "git repository" in says(small, "why")
@@ -110,6 +120,9 @@ def test_prefect_killed_in_a_run(small: Path, servers: dict[str, str], tmp_path:
     try:
         own = services.start(settings, ROOT, names=["prefect"])
         services.wait(own.values())
+        params = yaml.safe_load((small / "params.yaml").read_text())
+        params["train"] |= {"epochs": 40, "early_stopping": None}
+        (small / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         address = servers | {"PREFECT_API_URL": f"{own['prefect'].url}/api"}
         with project.started(small, "run", "--no-up", **address) as process:
             deadline = time.monotonic() + 90

@@ -64,24 +64,24 @@ def test_failures_source(small: Path, servers: dict[str, str]) -> None:
     done = assert_fails(small, servers, "fetch", "data.sha256")
     assert yaml.safe_load((small / "params.yaml").read_text())["data"]["sha256"] in done.stderr
     source.write_bytes(content)
-    assert "✓ fetch" in project.modelyard(small, "run", "--no-up", **servers).stdout
+    assert "↺ fetch" in project.modelyard(small, "run", "--no-up", **servers).stdout
 
 
 @pytest.mark.parametrize("place", ["data", ".dvc/cache"])
-def test_failures_full_disk(small: Path, servers: dict[str, str], place: str) -> None:
-    folder = small / place
+def test_failures_full_disk(cold: Path, servers: dict[str, str], place: str) -> None:
+    folder = cold / place
     folder.mkdir(parents=True, exist_ok=True)
-    with full_disk(small, folder) as inside:
+    with full_disk(cold, folder) as inside:
         run = [*inside, sys.executable, "-m", "modelyard.cli", "run", "--no-up"]
-        done = project.call(small, *run, check=False, **servers)
+        done = project.call(cold, *run, check=False, **servers)
         assert done.returncode == 1
         assert "no space left" in done.stderr.lower()
         assert "Traceback" not in done.stderr
-        assert "dataset" not in project.call(small, *inside, "ls", "data").stdout or place != "data"
-        lock = small / "dvc.lock"
+        assert "dataset" not in project.call(cold, *inside, "ls", "data").stdout or place != "data"
+        lock = cold / "dvc.lock"
         assert not lock.exists() or "train" not in lock.read_text()
-        project.call(small, *inside, "rm", str(folder / "ballast"))
-        done = project.call(small, *run, **servers)
+        project.call(cold, *inside, "rm", str(folder / "ballast"))
+        done = project.call(cold, *run, **servers)
         assert re.search("[✓=] register", done.stdout), done.stdout
 
 
@@ -100,7 +100,7 @@ def test_failures_interrupted(small: Path, servers: dict[str, str]) -> None:
     assert not alive
     assert "  train:" not in (small / "dvc.lock").read_text()
     edit(small, "train", {"epochs": 3})
-    assert "✓ train" in project.modelyard(small, "run", "--no-up", **servers).stdout
+    assert "↺ train" in project.modelyard(small, "run", "--no-up", **servers).stdout
 
 
 @pytest.mark.distributed

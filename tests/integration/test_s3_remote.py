@@ -85,9 +85,10 @@ def use_remote(root: Path, url: str) -> None:
     project.dvc(root, "remote", "modify", "--local", "bucket", "endpointurl", url)
 
 
-def test_push_and_pull_a_dataset_version(s3: str, tmp_path: Path, servers: dict[str, str]) -> None:
-    producer = copy_project(tmp_path / "producer")
-    project.shrink(producer)
+def test_push_and_pull_a_dataset_version(
+    s3: str, small: Path, tmp_path: Path, servers: dict[str, str]
+) -> None:
+    producer = small
     use_remote(producer, s3)
     printed = project.modelyard(producer, "run", "--no-up", **servers, **KEYS).stdout
     assert "✓ push" in printed

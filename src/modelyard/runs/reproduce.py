@@ -9,12 +9,13 @@ locks, dvc.lock) is DVC's own.
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard import stages
@@ -51,6 +52,7 @@ class Pipeline:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        _mend_rwlock(root)
         # Any: DVC attaches the commands to Repo as functions, and a checker takes them for unbound.
         self._repo: Any = open_repo(root)
         self._params = (root / "params.yaml").read_bytes()
@@ -141,6 +143,25 @@ class Pipeline:
     def _code_state(self, name: str) -> dict[str, tuple[int, int]]:
         code = [path for path in stages.dependencies(name, self.root) if path.parts[0] not in _DATA]
         return stages.fingerprint(code, self.root)
+
+
+def _mend_rwlock(root: Path) -> None:
+    """Remove DVC's note of who reads and writes what, where a kill cut its writing short.
+
+    DVC does not write it atomically, and refuses every command while it is damaged. Another
+    command may be writing it just now: it is read a few times before it counts as damaged.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    for _ in range(5):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            sleep(0.05)
+        else:
+            return
+    path.unlink(missing_ok=True)
 
 
 def open_repo(root: Path) -> "Repo":
