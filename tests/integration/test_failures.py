@@ -52,19 +52,19 @@ def test_failures_params(small: Path, section: str, values: dict, message: str) 
     assert not (small / ".modelyard" / "services.json").exists(), "nothing was started"
 
 
-def test_failures_source(small: Path, servers: dict[str, str]) -> None:
-    source = small / "samples" / "bands.csv"
+def test_failures_source(cold: Path, servers: dict[str, str]) -> None:
+    source = cold / "samples" / "bands.csv"
     content = source.read_bytes()
 
     source.unlink()
-    assert_fails(small, servers, "fetch", "samples/bands.csv")
+    assert_fails(cold, servers, "fetch", "samples/bands.csv")
     source.write_bytes(b"")
-    assert_fails(small, servers, "fetch", "bands.csv")
+    assert_fails(cold, servers, "fetch", "bands.csv")
     source.write_bytes(content + b"\n")
-    done = assert_fails(small, servers, "fetch", "data.sha256")
-    assert yaml.safe_load((small / "params.yaml").read_text())["data"]["sha256"] in done.stderr
+    done = assert_fails(cold, servers, "fetch", "data.sha256")
+    assert yaml.safe_load((cold / "params.yaml").read_text())["data"]["sha256"] in done.stderr
     source.write_bytes(content)
-    assert "↺ fetch" in project.modelyard(small, "run", "--no-up", **servers).stdout
+    assert "✓ fetch" in project.modelyard(cold, "run", "--no-up", **servers).stdout
 
 
 @pytest.mark.parametrize("place", ["data", ".dvc/cache"])
@@ -100,7 +100,8 @@ def test_failures_interrupted(small: Path, servers: dict[str, str]) -> None:
     assert not alive
     assert "  train:" not in (small / "dvc.lock").read_text()
     edit(small, "train", {"epochs": 3})
-    assert "↺ train" in project.modelyard(small, "run", "--no-up", **servers).stdout
+    printed = project.modelyard(small, "run", "--no-up", **servers).stdout
+    assert re.search(r"^[✓↺] train", printed, re.MULTILINE)
 
 
 @pytest.mark.distributed

@@ -109,7 +109,7 @@ def under_way(root: Path, stage: str) -> bool:
 
 
 def copy_until(source: Path, target: Path, stage: str) -> None:
-    """A copy of a finished clone in which ``stage`` has never run, and nothing after it lies there."""
+    """A copy of a finished clone in which ``stage`` has never run; nothing after it lies there."""
     import yaml
 
     shutil.copytree(source, target, symlinks=True)
