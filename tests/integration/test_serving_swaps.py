@@ -83,13 +83,14 @@ def test_sigterm_answers_what_has_begun_and_leaves_no_worker_behind(tmp_path: Pa
     port = free_port()
     words = ["--folder", str(root), "--port", str(port)]
     with process("modelyard.serving", tmp_path / "server.log", *words) as child:
-        wait_until(lambda: _ack(root))
+        ping = f"http://127.0.0.1:{port}/ping"
+        wait_until(lambda: _ack(root) and httpx.get(ping, trust_env=False).status_code == 200)
         body = json.dumps(_body(IMAGES[0])).encode()
         with socket.create_connection(("127.0.0.1", port)) as connection:
             head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
             connection.sendall(head + body[:20])
             # The half request must have been read before the server is told to stop.
-            assert httpx.get(f"http://127.0.0.1:{port}/ping", trust_env=False).status_code == 200
+            assert httpx.get(ping, trust_env=False).status_code == 200
             child.send_signal(signal.SIGTERM)
             connection.sendall(body[20:])
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
