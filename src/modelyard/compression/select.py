@@ -8,6 +8,9 @@ from modelyard.compression.candidates import REFERENCE, Judged
 AS_QUICK = 1.2
 """Medians up to this many times the best count as equal: two runs of one machine differ by less."""
 
+UNSEEN_MS = 0.05
+"""Nor does a caller see a difference up to this: a request costs about 0.1 ms without a model."""
+
 
 def select(
     judged: Sequence[Judged],
@@ -16,8 +19,8 @@ def select(
 ) -> str:
     """Name the best candidate within the accuracy budget, or fp32 where none is.
 
-    By ``latency`` those within ``AS_QUICK`` of the quickest count as equally quick, and of them the
-    smallest file wins, so that two machines of the same kind choose alike. By ``size`` the smallest
+    By ``latency`` those within ``AS_QUICK`` or ``UNSEEN_MS`` of the quickest count as equally quick,
+    and of them the smallest file wins, so that two machines of the same kind choose alike. By ``size`` the smallest
     file wins. Files of equal size are told apart by their names.
 
     Args:
@@ -30,7 +33,6 @@ def select(
         return REFERENCE
     if objective == "latency":
         quickest = min(latency_ms[candidate.name] for candidate in eligible)
-        eligible = [
-            candidate for candidate in eligible if latency_ms[candidate.name] <= quickest * AS_QUICK
-        ]
+        limit = max(quickest * AS_QUICK, quickest + UNSEEN_MS)
+        eligible = [candidate for candidate in eligible if latency_ms[candidate.name] <= limit]
     return min(eligible, key=lambda candidate: (candidate.size_bytes, candidate.name)).name

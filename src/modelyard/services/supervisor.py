@@ -26,6 +26,7 @@ _EXTERNAL = {
     "serving": "serving_url",
 }
 _STARTS = 3  # at most, where services end by no fault of their own
+_EXEC_GRACE = 1.0  # s in which the child of a killed supervisor takes on its own environment
 
 
 def up(
@@ -87,7 +88,7 @@ def start(
 def down(settings: Settings) -> list[str]:
     """Stop the recorded services and their children alone; returns the names of those that ran."""
     with records.locked(settings.services_file):
-        entries = _adopt(records.read(settings.services_file))
+        entries = _adopt(records.read(settings.services_file), _EXEC_GRACE)
         running = [name for name, entry in entries.items() if processes.find(entry)]
         processes.stop(entries.values())
         records.write(settings.services_file, {})
@@ -111,7 +112,7 @@ def _start(
     """Do what ``start`` promises; returns the record, and the names of what was started."""
     with records.locked(settings.services_file):
         before = records.read(settings.services_file)
-        known = _adopt(before)
+        known = _adopt(before, _EXEC_GRACE)
         running = {name: entry for name, entry in known.items() if processes.find(entry)}
         last_ports = {name: entry.port for name, entry in known.items() if entry.port}
         plans = planning.plan(settings, root, all_specs, running, last_ports)
@@ -133,15 +134,26 @@ def _start(
     return entries, due
 
 
-def _adopt(entries: dict[str, Entry]) -> dict[str, Entry]:
-    """Find by their token the processes whose supervisor was killed before it noted the pid."""
+def _adopt(entries: dict[str, Entry], grace: float = 0.0) -> dict[str, Entry]:
+    """Find by their token the processes whose supervisor was killed before it noted the pid.
+
+    Between fork and exec such a process does not carry its token yet: it is looked for during
+    ``grace`` s.
+    """
     lost = {entry.token: name for name, entry in entries.items() if entry.pid is None}
     adopted = dict(entries)
-    for token, found in processes.with_token(lost).items():
-        if found:
-            leader = min(found, key=lambda process: process.create_time())
-            entry = entries[lost[token]]
-            adopted[lost[token]] = replace(entry, pid=leader.pid, create_time=leader.create_time())
+    deadline = time.monotonic() + grace
+    while lost:
+        for token, found in processes.with_token(lost).items():
+            if found:
+                name = lost.pop(token)
+                leader = min(found, key=lambda process: process.create_time())
+                adopted[name] = replace(
+                    entries[name], pid=leader.pid, create_time=leader.create_time()
+                )
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.05)
     return adopted
 
 
