@@ -16,7 +16,7 @@ from statistics import median
 from time import perf_counter
 
 ROOT = Path(__file__).parents[1]
-NUM_STAGES = 5
+NUM_STAGES = 7
 
 
 def main() -> None:

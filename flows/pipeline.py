@@ -6,7 +6,9 @@ from prefect import flow
 
 from modelyard.runs.run import begin
 from modelyard.runs.summary import Result
+from tasks.baselines import baselines
 from tasks.compress import compress
+from tasks.cross_validate import cross_validate
 from tasks.evaluate import evaluate
 from tasks.fetch import fetch
 from tasks.ingest import ingest
@@ -37,6 +39,8 @@ def pipeline() -> Result:
         raw = fetch(run)
         dataset = ingest(raw, run)
         trained = train(dataset, run)
+        cross_validate(dataset, run)
+        baselines(dataset, run)
         evaluation = evaluate(trained, dataset, run)
         package = compress(trained, evaluation, run)
         push(run)

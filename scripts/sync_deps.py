@@ -15,7 +15,7 @@ from modelyard.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 ALWAYS = ("requirements.lock", "src/modelyard/stages.py")
-USER_CODE = {"train", "evaluate", "compress"}
+USER_CODE = {"ingest", "train", "cross_validate", "evaluate", "compress"}
 
 
 def closure(stage: str, graph: grimp.ImportGraph) -> list[str]:

@@ -28,7 +28,7 @@ def train(dataset: Dataset, run: Run) -> TrainedModel:
     layout = Layout(run.root)
 
     def show(epoch: "EpochRecord") -> None:
-        accuracy, loss = epoch.validation_accuracy, epoch.validation_loss
+        accuracy, loss = epoch.validation_score, epoch.validation_loss
         detail = f"epoch {epoch.epoch}: validation accuracy {accuracy:.3f}, loss {loss:.3f}"
         report("train", "running", detail=detail)
 
@@ -40,7 +40,7 @@ def train(dataset: Dataset, run: Run) -> TrainedModel:
     def found() -> str:
         metrics = read_json(layout.metrics("train"))
         workers, count = run.params.train.workers, metrics["num_parameters"]
-        accuracy = metrics["validation_accuracy"]
+        accuracy = metrics["validation_score"]
         return f"validation accuracy {accuracy:.3f}, {count:,} parameters, {workers} workers"
 
     run_stage("train", run, found, Execution(run.settings, open_stream, show))

@@ -67,7 +67,7 @@ def shrink(root: Path, **changes: Any) -> None:
     params["evaluate"] = {"bootstrap": 100}
     params["compress"]["calibration_rows"] = 32
     params["registry"] = {"name": "bands"}
-    params["promote"] = {"mode": "manual", "margin": 0.3, "budgets": {"min_accuracy": 0.5}}
+    params["promote"] = {"mode": "manual", "margin": 0.3, "budgets": {"min_score": 0.5}}
     for path, value in changes.items():
         section, _, key = path.partition("__")
         params[section][key] = value

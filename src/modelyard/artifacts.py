@@ -15,6 +15,13 @@ from typing import Any
 
 SPLITS = ("train", "validation", "test")
 
+MAIN_METRIC = {"classification": "accuracy", "multi-label": "jaccard", "regression": "skill"}
+"""By task, the metric that models are compared by: a mean over rows of a score, at best 1.
+
+``accuracy``: whether the class is right. ``jaccard``: labels in common over labels in either
+(Godbole and Sarawagi 2004). ``skill``: 1 - |error| / mean |error| of train's median.
+"""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -65,7 +72,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class RawData:
-    """The fetched source: the one file that the contract reads, and its sha256."""
+    """The fetched source in ``path`` (``Layout.raw``): one file, or a tree of files.
+
+    ``sha256`` is that of the one file, or of the list of all of them (see ``data.fetch``).
+    """
 
     path: Path
     sha256: str
@@ -75,9 +85,15 @@ class RawData:
 class Dataset:
     """A validated dataset version in ``path`` (``Layout.dataset``).
 
-    ``train.parquet``, ``validation.parquet``, ``test.parquet``: columns ``row`` (int64, position in
-    the source), one column a feature (an image is a fixed-size list of uint8, height x width x
-    channels), ``target`` (int64 class index).
+    ``train.parquet``, ``validation.parquet``, ``test.parquet``: ``row`` (int64, position in the
+    source), one column a feature, one for each of ``sensitive`` that is no feature, and ``target``:
+    int64 class index, float64, or for multi-label a fixed-size list of uint8, one a label.
+
+    Types of feature columns: number float64, integer int64, boolean bool, category and text string,
+    date date32, datetime timestamp[us] (UTC), each nullable; an image is a fixed-size list of uint8
+    (height x width x channels); audio is a fixed-size list of int16 (samples), with its log-mel
+    spectrogram (mels x frames, float32) in a second column ``NAME.mel``.
+
     ``quarantine.parquet``: ``row``, ``column``, ``value``, ``reason``.
     ``dataset.json``: the fields below.
     ``validation.json``: the result of the expectation suite.
@@ -85,9 +101,11 @@ class Dataset:
     """
 
     path: Path
+    kind: str
     task: str
     labels: tuple[str, ...]
     features: tuple[dict[str, Any], ...]
+    sensitive: tuple[str, ...]
     rows: dict[str, int]
     num_rejected: int
     digest: str
@@ -99,14 +117,26 @@ class Dataset:
         tree = read_json(path / "dataset.json")
         return cls(
             path=path,
+            kind=tree["kind"],
             task=tree["task"],
             labels=tuple(tree["labels"]),
             features=tuple(tree["features"]),
+            sensitive=tuple(tree.get("sensitive", ())),
             rows=tree["rows"],
             num_rejected=tree["num_rejected"],
             digest=tree["digest"],
             validation_digest=tree["validation_digest"],
         )
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of a network's output: classes, labels, or 1."""
+        return len(self.labels) if self.task != "regression" else 1
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that models are compared by."""
+        return MAIN_METRIC[self.task]
 
     def split(self, name: str) -> Path:
         """The Parquet file of a split."""

@@ -24,6 +24,8 @@ STAGES: dict[str, str] = {
     "fetch": "modelyard.data.fetch:fetch",
     "ingest": "modelyard.data.ingest:ingest",
     "train": "modelyard.training.train:train",
+    "cross_validate": "modelyard.training.cross_validate:cross_validate",
+    "baselines": "modelyard.evaluation.baselines:baselines",
     "evaluate": "modelyard.evaluation.evaluate:evaluate",
     "compress": "modelyard.compression.compress:compress",
 }
@@ -106,8 +108,10 @@ def fingerprint(paths: Iterable[Path], root: Path) -> dict[str, tuple[int, int]]
 def _call(name: str, layout: Layout, params: Params, execution: Execution) -> Any:
     run, settings = function(name), execution.settings
     match name:
-        case "fetch" | "ingest":
+        case "fetch":
             return run(layout, params.data)
+        case "ingest":
+            return run(layout, params.data, settings.state_dir)
         case "train":
             from modelyard.training.context import TrainContext
 
@@ -115,7 +119,10 @@ def _call(name: str, layout: Layout, params: Params, execution: Execution) -> An
             stream = execution.open_stream(key) if execution.open_stream else None
             context = TrainContext(settings.checkpoints / key, stream, execution.on_epoch)
             return run(layout, params.model, params.train, context)
-        case "evaluate":
+        case "cross_validate":
+            folder = settings.checkpoints / stage_key(name, layout.root, params)
+            return run(layout, params.model, params.train, params.evaluate.folds, folder)
+        case "baselines" | "evaluate":
             return run(layout, params.evaluate)
         case _:
             return run(layout, params.compress, params.evaluate, settings.measurements)

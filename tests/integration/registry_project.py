@@ -187,7 +187,7 @@ def _write_results(layout: Layout, accuracy: float) -> None:
     layout.data_report.write_text("<p>Data</p>", encoding="utf-8")
     layout.trained.mkdir(parents=True)
     history = [
-        {"epoch": epoch, "train_loss": 1 / epoch, "validation_accuracy": accuracy, "lr": 0.1}
+        {"epoch": epoch, "train_loss": 1 / epoch, "validation_score": accuracy, "lr": 0.1}
         for epoch in (1, 2, 3)
     ]
     (layout.trained / "history.json").write_text(json.dumps(history), encoding="utf-8")

@@ -107,7 +107,7 @@ def _train(root: Path, preprocessing: Preprocessing) -> None:
     weights = root / "weights.safetensors"
     save_file(network.state_dict(), weights)
     history = [
-        {"epoch": 1, "train_loss": 1.0, "validation_loss": 1.1, "validation_accuracy": 0.5, "lr": 1}
+        {"epoch": 1, "train_loss": 1.0, "validation_loss": 1.1, "validation_score": 0.5, "lr": 1}
     ]
     count = sum(parameter.numel() for parameter in network.parameters())
     description = Description("cnn", ARGS, shape, 3, 1, 1, count)

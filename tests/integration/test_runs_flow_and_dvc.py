@@ -15,7 +15,7 @@ from tests import project
 
 pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.distributed]
 
-STAGES = ["fetch", "ingest", "train", "evaluate", "compress"]
+STAGES = ["fetch", "ingest", "train", "cross_validate", "baselines", "evaluate", "compress"]
 
 
 def outcomes(output: str) -> dict[str, str]:

@@ -65,8 +65,8 @@ def test_outputs_describe_the_best_epoch(layout: Layout) -> None:
     metrics = read_json(layout.metrics("train"))
     best = history[description["best_epoch"] - 1]
     assert len(history) == description["epochs_run"] == description["best_epoch"] + 2 < 12
-    assert best["validation_accuracy"] == max(r["validation_accuracy"] for r in history)
-    assert metrics["validation_accuracy"] == best["validation_accuracy"] > 0.9
+    assert best["validation_score"] == max(r["validation_score"] for r in history)
+    assert metrics["validation_score"] == best["validation_score"] > 0.9
     assert description["input_shape"] == [1, 8, 8]
     model = load(TrainedModel(layout.trained), layout.root)
     assert sum(p.numel() for p in model.parameters()) == metrics["num_parameters"]

@@ -80,7 +80,7 @@ def candidate_json(candidate: Judged) -> dict[str, Any]:
     return {
         "name": candidate.name,
         "size_bytes": candidate.size_bytes,
-        "validation_accuracy": round(candidate.accuracy, DIGITS),
+        "validation_score": round(candidate.accuracy, DIGITS),
         "difference": round(comparison.difference, DIGITS),
         "low": round(comparison.low, DIGITS),
         "high": round(comparison.high, DIGITS),

@@ -19,9 +19,9 @@ def select(
 ) -> str:
     """Name the best candidate within the accuracy budget, or fp32 where none is.
 
-    By ``latency`` those within ``AS_QUICK`` or ``UNSEEN_MS`` of the quickest count as equally quick,
-    and of them the smallest file wins, so that two machines of the same kind choose alike. By ``size`` the smallest
-    file wins. Files of equal size are told apart by their names.
+    By ``latency`` those within ``AS_QUICK`` or ``UNSEEN_MS`` of the quickest count as equally
+    quick, and of them the smallest file wins, so that two machines of the same kind choose alike.
+    By ``size`` the smallest file wins. Files of equal size are told apart by their names.
 
     Args:
         judged: All candidates.

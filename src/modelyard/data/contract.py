@@ -12,7 +12,7 @@ import numpy as np
 from modelyard.data.quarantine import Rejection, rejection
 from modelyard.data.readers import Batch
 from modelyard.data.values import Values, to_integers, to_numbers, to_pixels, to_strings
-from modelyard.errors import DataRejected, ParamsError, SourceError
+from modelyard.errors import DataRejected, SourceError
 from modelyard.params import DataParams, Field
 
 _MISSING_TARGET = "the target is missing"
@@ -59,8 +59,6 @@ def check(batches: Iterable[Batch], params: DataParams) -> Checked:
         SourceError: a quotation mark is opened and not closed, so that rows run into each other.
         DataRejected: a target is missing and ``data.missing_target`` is ``fail``.
     """
-    for field in params.schema_.fields:
-        _refuse_misfit(field)
     parts = [_check_batch(batch, params) for batch in batches]
     rows = np.concatenate([part.rows for part in parts])
     scalars = {
@@ -231,24 +229,3 @@ def _refuse_missing_target(rejections: tuple[Rejection, ...], params: DataParams
             "and data.missing_target is fail",
             "Complete the rows, or set data.missing_target: drop.",
         )
-
-
-def _refuse_misfit(field: Field) -> None:
-    """Constraints that cannot hold for a field's type."""
-    bounds = field.constraints
-    if field.type in ("string", "image") and (bounds.minimum, bounds.maximum) != (None, None):
-        raise ParamsError(
-            f"data.schema: field {field.name!r} is of type {field.type}: "
-            "minimum and maximum are for numbers",
-            "Remove them, or change the field's type.",
-        )
-    if bounds.enum is None:
-        return
-    kinds = {"integer": (int,), "number": (int, float), "string": (str,), "image": ()}[field.type]
-    for value in bounds.enum:
-        if not isinstance(value, kinds):
-            raise ParamsError(
-                f"data.schema: field {field.name!r} is of type {field.type}, "
-                f"but its enum holds {value!r}",
-                "Give values of the field's type (in quotes for text).",
-            )

@@ -73,6 +73,7 @@ def write_dataset(
         "labels": list(accepted.labels),
         "features": [{"name": "image", "type": "image", **size}],
         "target": params.target,
+        "sensitive": [],
         "rows": accepted.num_rows,
         "num_rejected": num_rows(accepted.rows.rejections),
         "digest": hashlib.sha256(canonical(identity)).hexdigest(),

@@ -18,7 +18,7 @@ from modelyard.data.splits import stratify
 from modelyard.data.validation import Validation, validate
 from modelyard.errors import DataRejected, SourceError
 from modelyard.params import DataParams
-from modelyard.settings import Settings
+from modelyard.settings import STATE_DIR
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ REJECTED_REPORT = Path("reports/rejected.html")
 """Below the state folder, which outlives the worktree of an isolated run."""
 
 
-def ingest(layout: Layout, params: DataParams) -> Dataset:
+def ingest(layout: Layout, params: DataParams, state_dir: Path = Path(STATE_DIR)) -> Dataset:
     """Make a validated dataset version of the file in ``layout.raw``.
 
     Writes ``layout.dataset``, ``layout.data_report`` and ``metrics/ingest.json``; after an error
@@ -52,7 +52,7 @@ def ingest(layout: Layout, params: DataParams) -> Dataset:
         accepted = _accept(checked, validation, params)
     except DataRejected as error:
         report = replace(report, refusal=error.message)
-        place = Settings().state_dir / REJECTED_REPORT
+        place = state_dir / REJECTED_REPORT
         write_report(layout.root / place, report)
         remedy = f"{error.remedy}\nReport: {place}"
         raise DataRejected(error.message, remedy) from error

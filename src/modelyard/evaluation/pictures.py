@@ -71,7 +71,7 @@ def history(epochs: list[dict[str, Any]], best_epoch: int) -> bytes:
     axes.axvline(best_epoch, color="grey", linewidth=1, linestyle=":", label="kept epoch")
     axes.set(xlabel="epoch", ylabel="loss", title="Training")
     right = axes.twinx()
-    accuracies = [epoch["validation_accuracy"] for epoch in epochs]
+    accuracies = [epoch["validation_score"] for epoch in epochs]
     right.plot(numbers, accuracies, color=SECOND, label="validation accuracy")
     right.set(ylabel="accuracy")
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -1,13 +1,11 @@
 """From ``model`` of params.yaml to a network: of the zoo, or by any ``package.module:function``."""
 
-import importlib
 import inspect
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from modelyard.custom_code import import_function
 from modelyard.errors import ModelyardError, ParamsError
 from modelyard.models.arguments import CnnArguments, MlpArguments, ResnetArguments, nearest, parse
 from modelyard.params import ModelParams
@@ -42,60 +40,6 @@ def build(
     return model
 
 
-def import_factory(name: str, root: Path) -> Callable[..., Any]:
-    """Import the function ``package.module:function``, with the project's folder on the path.
-
-    Raises:
-        ParamsError: there is no such module or function, importing it fails, or it runs code of the
-            project that DVC does not know as a dependency.
-    """
-    module_name, _, attribute = name.partition(":")
-    if str(root.resolve()) not in sys.path:
-        sys.path.insert(0, str(root.resolve()))
-    before = set(sys.modules)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ParamsError(
-            f"model.factory: {name!r} cannot be imported: {type(error).__name__}: {error}",
-            f"Check that {module_name.replace('.', '/')}.py is in the project and imports.",
-        ) from error
-    _refuse_untracked(name, root, [module, *map(sys.modules.get, set(sys.modules) - before)])
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise ParamsError(
-            f"model.factory: {module_name} has no function {attribute!r}; "
-            f"{nearest(attribute, functions)}",
-            "Name a function of that module after the colon.",
-        )
-    return function
-
-
-def _refuse_untracked(name: str, root: Path, modules: Iterable[ModuleType | None]) -> None:
-    """Refuse code whose change would rerun nothing.
-
-    dvc.yaml lists ``custom`` and Modelyard's own code; installed packages are pinned by
-    requirements.lock.
-    """
-    root = root.resolve()
-    known = [(root / folder).resolve() for folder in ("custom", "src/modelyard")]
-    files = {Path(file).resolve() for module in modules if (file := _file(module))}
-    for file in sorted(files):
-        if not file.is_relative_to(root) or any(file.is_relative_to(folder) for folder in known):
-            continue
-        relative = file.relative_to(root)
-        if "site-packages" not in relative.parts:
-            raise ParamsError(
-                f"model.factory: {name!r} runs code of {relative}, which is not in custom/",
-                f"Move {relative} into custom/: its changes rerun the stages only there.",
-            )
-
-
-def _file(module: ModuleType | None) -> str | None:
-    return getattr(module, "__file__", None)
-
-
 def _build_zoo(
     params: ModelParams, input_shape: tuple[int, int, int], num_classes: int
 ) -> "nn.Module":
@@ -117,7 +61,7 @@ def _build_custom(
 ) -> "nn.Module":
     from torch import nn
 
-    function = import_factory(params.factory, root)
+    function = import_function(params.factory, root, "model.factory")
     try:
         signature = inspect.signature(function)
         signature.bind(input_shape=input_shape, num_classes=num_classes, **params.args)

@@ -3,16 +3,8 @@
 An unknown key or an impossible value is refused with its path and the nearest valid one.
 """
 
-from modelyard.params.data import (
-    DataParams,
-    DataSchema,
-    Dialect,
-    Expectation,
-    Field,
-    FieldConstraints,
-    Quality,
-    Split,
-)
+from modelyard.params.data import DataParams, Expectation, Quality, Split
+from modelyard.params.fields import DataSchema, Dialect, Field, FieldConstraints
 from modelyard.params.load import assign, load, parse, with_overrides
 from modelyard.params.model import (
     Budgets,
@@ -29,10 +21,24 @@ from modelyard.params.model import (
     TrainParams,
     check_name,
 )
+from modelyard.params.prepare import (
+    Audio,
+    Categories,
+    Clean,
+    Leakage,
+    Numbers,
+    Outliers,
+    Prepare,
+    Text,
+    Vocabulary,
+)
 from modelyard.params.tree import read_tree
 
 __all__ = [
+    "Audio",
     "Budgets",
+    "Categories",
+    "Clean",
     "CompressParams",
     "DataParams",
     "DataSchema",
@@ -42,16 +48,22 @@ __all__ = [
     "Expectation",
     "Field",
     "FieldConstraints",
+    "Leakage",
     "Loss",
     "ModelParams",
+    "Numbers",
     "Optimizer",
+    "Outliers",
     "Params",
+    "Prepare",
     "PromoteParams",
     "Quality",
     "RegistryParams",
     "Schedule",
     "Split",
+    "Text",
     "TrainParams",
+    "Vocabulary",
     "assign",
     "check_name",
     "load",

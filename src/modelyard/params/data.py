@@ -1,8 +1,7 @@
 """The ``data`` section: the contract that raw rows must fulfil.
 
-Terms follow Frictionless Table Schema (fields, type, constraints, missingValues, dialect) and the
-quality metrics of the Open Data Contract Standard; ``kind``, ``target``, ``task`` and ``rest`` are
-Modelyard's.
+Terms follow Frictionless Table Schema and the quality metrics of the Open Data Contract Standard;
+``kind``, ``target``, ``task``, ``clean``, ``prepare`` and ``leakage`` are Modelyard's.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -11,104 +10,34 @@ from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
 from modelyard.params.base import Section
+from modelyard.params.fields import DataSchema, Dialect, Field, Texts
+from modelyard.params.prepare import Clean, Leakage, Prepare, Sha256
 
-Kind = Literal["image"]
-FieldType = Literal["image", "integer", "number", "string"]
+Kind = Literal["tabular", "text", "image", "audio"]
+Task = Literal["classification", "multi-label", "regression"]
 Metric = Literal["rowCount", "duplicateValues", "nullValues"]
 Share = Annotated[float, Key(ge=0, le=1)]
-Sha256 = Annotated[str, Key(pattern="^[0-9a-f]{64}$")]
-Tuple = Annotated[tuple[Any, ...], Key(strict=False)]
-
-
-class Dialect(Section):
-    """How a delimited file is written."""
-
-    delimiter: Annotated[str, Key(min_length=1, max_length=1)] = ","
-    header: bool = True
-
-    @field_validator("delimiter")
-    @classmethod
-    def _separates(cls, delimiter: str) -> str:
-        printable = " " <= delimiter <= "~" or delimiter == "\t"
-        if not printable or delimiter.isalnum() or delimiter in "\"'":
-            raise ValueError(
-                f"{delimiter!r} separates no columns: give a printable ASCII character or a tab, "
-                "but no letter, digit or quote"
-            )
-        return delimiter
-
-
-class FieldConstraints(Section):
-    """What every value of a field must fulfil."""
-
-    required: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    enum: Annotated[tuple[str | int | float, ...], Key(strict=False)] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}")
-        return self
-
-
-class Field(Section):
-    """One column; an ``image`` field of a packed table spans height x width x channels columns."""
-
-    name: Annotated[str, Key(min_length=1)]
-    type: FieldType
-    height: Annotated[int, Key(ge=1, le=4096)] | None = None
-    width: Annotated[int, Key(ge=1, le=4096)] | None = None
-    channels: Literal[1, 3] | None = None
-    constraints: FieldConstraints = FieldConstraints()
-
-    @model_validator(mode="after")
-    def _image_has_a_size(self) -> Self:
-        sizes = (self.height, self.width, self.channels)
-        if self.type == "image" and None in sizes:
-            raise ValueError(
-                f"field {self.name!r} is an image: give its height, width and channels"
-            )
-        if self.type != "image" and sizes != (None, None, None):
-            raise ValueError(
-                f"field {self.name!r} is of type {self.type}: "
-                "height, width and channels are for images"
-            )
-        return self
-
-    @property
-    def num_columns(self) -> int:
-        """How many columns of a packed table this field spans."""
-        return (self.height or 1) * (self.width or 1) * (self.channels or 1)
-
-
-class DataSchema(Section):
-    """The columns, in the order of the source where it has no header."""
-
-    missing_values: Annotated[tuple[str, ...], Key(strict=False, alias="missingValues")] = ("",)
-    fields: Annotated[tuple[Field, ...], Key(strict=False, min_length=1)]
-    rest: Literal["refuse"] = "refuse"
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [field.name for field in self.fields]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"field {name!r} is declared {names.count(name)} times")
-        return self
+Function = Annotated[str, Key(pattern=r"^custom(\.\w+)+:[A-Za-z_]\w*$")]
+MEDIA_KINDS = ("image", "audio")
 
 
 class Split(Section):
-    """Shares of train, validation and test.
+    """Shares of train, validation and test, and what decides where a row goes.
 
-    ``stratify`` keeps the share of each class of ``column``.
+    ``stratify`` keeps the share of each class of ``column``; ``hash`` puts rows that are equal in
+    ``columns`` (by default in all features) into the same part; ``group`` does so for rows of one
+    value of ``column`` and keeps the shares close; ``datetime`` goes by the time in ``column``,
+    the newest rows being the test; ``fixed`` takes the part that ``column`` names, and carves a
+    validation part of ``validation`` out of train where none is named.
     """
 
-    type: Literal["stratify"] = "stratify"
-    column: str
+    type: Literal["stratify", "hash", "group", "datetime", "fixed"] = "stratify"
+    column: str | None = None
+    columns: Texts = ()
     probabilities: Annotated[tuple[Share, Share, Share], Key(strict=False)] = (0.8, 0.1, 0.1)
     seed: Annotated[int, Key(ge=0)] = 0
+    names: Annotated[dict[Literal["train", "validation", "test"], Texts] | None, Key()] = None
+    validation: Annotated[float, Key(gt=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
@@ -117,6 +46,24 @@ class Split(Section):
         if min(self.probabilities) == 0:
             raise ValueError("probabilities: train, validation and test each need a share above 0")
         return self
+
+    @model_validator(mode="after")
+    def _has_its_column(self) -> Self:
+        if (self.column is None) != (self.type == "hash"):
+            needs = "takes columns, not column" if self.type == "hash" else "needs a column"
+            raise ValueError(f"a {self.type} split {needs}")
+        if self.columns and self.type != "hash":
+            raise ValueError(f"a {self.type} split takes column, not columns")
+        if self.names is not None and (
+            self.type != "fixed" or not {"train", "test"} <= set(self.names)
+        ):
+            raise ValueError("names are for a fixed split, and give train and test at least")
+        return self
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that decide."""
+        return self.columns if self.column is None else (self.column,)
 
 
 class Quality(Section):
@@ -144,9 +91,12 @@ class Quality(Section):
 
 
 class Expectation(Section):
-    """An expectation of Great Expectations by its snake-case name, over the validated columns."""
+    """An expectation over the validated columns.
 
-    type: Annotated[str, Key(pattern="^expect_[a-z0-9_]+$")]
+    Of Great Expectations by its snake-case name, or ``custom.module:Class``, a class of yours.
+    """
+
+    type: Annotated[str, Key(pattern=r"^(expect_[a-z0-9_]+|custom(\.\w+)+:[A-Za-z_]\w*)$")]
     kwargs: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each section
 
 
@@ -155,35 +105,101 @@ class DataParams(Section):
 
     kind: Kind
     source: Annotated[str, Key(min_length=1)]
-    sha256: Sha256
+    query: str | None = None
+    sha256: Sha256 | None
     license: str = "unknown"
     dialect: Dialect = Dialect()
     schema_: Annotated[DataSchema, Key(alias="schema")]
-    target: str
-    task: Literal["classification"] = "classification"
+    features: Function | None = None
+    target: str | Texts
+    task: Task = "classification"
     missing_target: Literal["drop", "fail"] = "drop"
     max_rejected: Share = 0.01
+    clean: Clean = Clean()
+    pii: Literal["tokenize", "drop"] = "tokenize"
     split: Split
+    leakage: Leakage = Leakage()
     quality: Annotated[tuple[Quality, ...], Key(strict=False)] = ()
     expectations: Annotated[tuple[Expectation, ...], Key(strict=False)] = ()
+    prepare: Prepare = Prepare()
+
+    @field_validator("target")
+    @classmethod
+    def _some_target(cls, target: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not target or (len(set(target)) < len(target) and not isinstance(target, str)):
+            raise ValueError("name a field, or several different ones for multi-label")
+        return target
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
+        named = [("target", name) for name in self.targets]
+        named += [
+            ("split.columns" if self.split.columns else "split.column", name)
+            for name in self.split.keys
+        ]
+        named += [("leakage.groups", name) for name in self.leakage.groups]
         names = [field.name for field in self.schema_.fields]
-        for key, name in (("target", self.target), ("split.column", self.split.column)):
+        for key, name in named:
             if name not in names:
                 raise ValueError(
                     f"{key} {name!r} is not a field of the schema; its fields: {', '.join(names)}"
                 )
-        if self.field(self.target).type == "image":
-            raise ValueError(f"target {self.target!r} is an image; the target must be the label")
-        if [field.type for field in self.schema_.fields].count("image") != 1:
-            raise ValueError("kind image needs exactly one field of type image")
         return self
+
+    @model_validator(mode="after")
+    def _media_fit_the_kind(self) -> Self:
+        types = [field.type for field in self.schema_.fields]
+        for media in MEDIA_KINDS:
+            if types.count(media) != (self.kind == media):
+                needs = "exactly one field" if self.kind == media else "no field"
+                raise ValueError(f"kind {self.kind} needs {needs} of type {media}")
+        if self.kind == "text" and types.count("text") != 1:
+            raise ValueError("kind text needs exactly one field of type text")
+        if self.kind in MEDIA_KINDS and self.features:
+            raise ValueError(f"features are for tables and texts, not for kind {self.kind}")
+        if self.kind in MEDIA_KINDS and self.schema_.rest == "infer":
+            raise ValueError(f"schema.rest: infer is for tables, not for kind {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _target_fits_the_task(self) -> Self:
+        types = {name: self.field(name).type for name in self.targets}
+        for name, kind in types.items():
+            if kind in ("image", "audio", "text"):
+                article = "an image" if kind == "image" else kind
+                raise ValueError(f"target {name!r} is {article}; the target must be the label")
+            if self.task == "regression" and kind not in ("integer", "number"):
+                raise ValueError(
+                    f"task regression: target {name!r} is of type {kind}, not a number"
+                )
+            if self.field(name).pii:
+                raise ValueError(f"target {name!r} is pii: a model would learn to tell it")
+        if self.task == "multi-label":
+            single = self.field(self.targets[0])
+            if len(types) == 1 and single.separator is None:
+                raise ValueError(
+                    "task multi-label: give several boolean fields as target, or one text field "
+                    "with a separator"
+                )
+            if len(types) > 1 and set(types.values()) != {"boolean"}:
+                raise ValueError("task multi-label: every field of target must be boolean")
+        elif len(types) > 1:
+            raise ValueError(f"task {self.task} has one target, not {len(types)}")
+        return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The fields of the target: one, but for a multi-label one of several booleans."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
     def field(self, name: str) -> Field:
         """The field called ``name``."""
         return next(field for field in self.schema_.fields if field.name == name)
+
+    @property
+    def media(self) -> Field:
+        """The image or audio field."""
+        return next(field for field in self.schema_.fields if field.type in MEDIA_KINDS)
 
     @property
     def image(self) -> Field:

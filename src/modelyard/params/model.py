@@ -13,6 +13,11 @@ from modelyard.errors import ParamsError
 from modelyard.params.base import Section
 from modelyard.params.data import DataParams
 
+LOSSES = {
+    "classification": ("cross_entropy", "focal"),
+    "multi-label": ("binary_cross_entropy",),
+    "regression": ("mse", "mae", "huber"),
+}
 _NAME = "[a-z0-9][a-z0-9_-]{0,62}"
 Positive = Annotated[float, Key(gt=0)]
 NonNegative = Annotated[float, Key(ge=0)]
@@ -30,9 +35,15 @@ class ModelParams(Section):
 
 
 class Loss(Section):
-    """What is minimized."""
+    """What is minimized; ``auto`` is the task's first one.
 
-    name: Literal["cross_entropy", "focal"] = "cross_entropy"
+    Classification: cross_entropy or focal. Multi-label: binary_cross_entropy. Regression (of the
+    target scaled by train's mean and deviation): mse, mae or huber.
+    """
+
+    name: Literal[
+        "auto", "cross_entropy", "focal", "binary_cross_entropy", "mse", "mae", "huber"
+    ] = "auto"
     label_smoothing: Fraction = 0.0
     gamma: NonNegative = 2.0
     class_weights: Literal["none", "balanced"] = "none"
@@ -61,10 +72,10 @@ class Schedule(Section):
 class EarlyStopping(Section):
     """End when the validation metric has not improved by ``min_delta`` for ``patience`` epochs.
 
-    The best weights count.
+    The best weights count. ``score`` is the task's main metric (``artifacts.MAIN_METRIC``).
     """
 
-    metric: Literal["loss", "accuracy"] = "loss"
+    metric: Literal["loss", "score"] = "loss"
     patience: Count = 3
     min_delta: NonNegative = 0.0
 
@@ -93,11 +104,24 @@ class TrainParams(Section):
 
 
 class EvaluateParams(Section):
-    """Bootstrap intervals: number of resamples and confidence level."""
+    """How the trained model is judged.
+
+    ``bootstrap`` resamples give intervals of level ``confidence``. ``folds`` above 0 trains that
+    many more networks, each judged on rows that it did not see (cross-validation). ``baselines``
+    are scikit-learn's: a linear model (logistic or ridge regression), gradient boosting.
+    """
 
     bootstrap: Annotated[int, Key(ge=100, le=100_000)] = 1000
     confidence: Annotated[float, Key(gt=0.5, lt=1)] = 0.95
+    folds: Annotated[int, Key(ge=0, le=50)] = 0
+    baselines: Annotated[tuple[Literal["linear", "boosting"], ...], Key(strict=False)] = ()
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_fold_is_none(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds: 1 leaves nothing to train on; nearest: 2, or 0 for none")
+        return self
 
 
 class CompressParams(Section):
@@ -148,10 +172,11 @@ def check_name(name: str) -> str:
 class Budgets(Section):
     """Absolute bounds that every version must keep.
 
-    They are on accuracy's lower interval end, one-row latency (p50) and file size.
+    They are on the lower interval end of the task's main metric, one-row latency (p50) and file
+    size.
     """
 
-    min_accuracy: Annotated[float, Key(ge=0, le=1)] | None = None
+    min_score: Annotated[float, Key(ge=-1, le=1)] | None = None
     max_latency_ms: Positive | None = None
     max_size_mb: Positive | None = None
 
@@ -177,3 +202,13 @@ class Params(Section):
     compress: CompressParams
     registry: RegistryParams
     promote: PromoteParams
+
+    @model_validator(mode="after")
+    def _loss_fits_the_task(self) -> Self:
+        known = LOSSES[self.data.task]
+        if self.train.loss.name not in ("auto", *known):
+            raise ValueError(
+                f"train.loss.name {self.train.loss.name!r} is not for task {self.data.task}; "
+                f"possible: {', '.join(known)}"
+            )
+        return self

@@ -254,9 +254,9 @@ def _over_budget(
     budgets: Budgets, accuracy_low: float, latency_ms: float, size_mb: float
 ) -> list[str]:
     failures = []
-    if budgets.min_accuracy is not None and accuracy_low < budgets.min_accuracy:
+    if budgets.min_score is not None and accuracy_low < budgets.min_score:
         failures.append(
-            f"accuracy could be as low as {accuracy_low:.4f}, under {budgets.min_accuracy:g}"
+            f"accuracy could be as low as {accuracy_low:.4f}, under {budgets.min_score:g}"
         )
     if budgets.max_latency_ms is not None and latency_ms > budgets.max_latency_ms:
         failures.append(f"a row takes {latency_ms:.3f} ms, over {budgets.max_latency_ms:g}")

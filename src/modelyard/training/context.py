@@ -12,7 +12,7 @@ class EpochRecord:
     epoch: int
     train_loss: float
     validation_loss: float
-    validation_accuracy: float
+    validation_score: float
     lr: float
 
 

@@ -28,6 +28,6 @@ def should_stop(history: Sequence[EpochRecord], stopping: EarlyStopping | None) 
 
 def _score(record: EpochRecord, stopping: EarlyStopping | None) -> float:
     """Higher is better."""
-    if stopping is not None and stopping.metric == "accuracy":
-        return record.validation_accuracy
+    if stopping is not None and stopping.metric == "score":
+        return record.validation_score
     return -record.validation_loss

@@ -116,7 +116,7 @@ def _write(
             "best_epoch": best.epoch,
             "epochs_run": len(history),
             "validation_loss": best.validation_loss,
-            "validation_accuracy": best.validation_accuracy,
+            "validation_score": best.validation_score,
             "num_parameters": description.num_parameters,
         },
     )
@@ -174,7 +174,7 @@ def _follow(context: TrainContext, epochs: int, known: int, done: threading.Even
                 epochs,
                 record.train_loss,
                 record.validation_loss,
-                record.validation_accuracy,
+                record.validation_score,
             )
             if context.progress is not None:
                 context.progress(record)

@@ -126,7 +126,7 @@ def _train(job: Job) -> None:
             epoch,
             train_loss=train_loss,
             validation_loss=loss,
-            validation_accuracy=accuracy,
+            validation_score=accuracy,
             lr=lr,
         )
         stopping = job.train.early_stopping

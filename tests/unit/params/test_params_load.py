@@ -62,7 +62,7 @@ def test_params_are_frozen() -> None:
         ("data.sha256", "abc", r"data\.sha256: 'abc'"),
         ("data.schema.fields.1.type", "int", r"'int' is not one of .*; nearest: integer"),
         ("data.schema.fields.1.constraints.minimum", 12, r"minimum 12 is above maximum 9"),
-        ("data.kind", "video", r"data\.kind: 'video' is not one of image"),
+        ("data.kind", "video", r"data\.kind: 'video' is not one of tabular"),
         ("model.factory", "cn n", r"model\.factory: 'cn n'"),
         ("registry.name", "My Model", r"registry\.name: 'My Model'"),
         ("promote.margin", 1.5, r"promote\.margin: 1\.5 is out of range; nearest: less than 1"),

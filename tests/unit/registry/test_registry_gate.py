@@ -38,7 +38,7 @@ def turned(layout: Layout) -> Path:
 
 def test_the_first_champion_needs_only_the_budgets(tmp_path: Path) -> None:
     layout = make_project(tmp_path, wrong=12)
-    verdict = gate(layout, budgets=Budgets(min_accuracy=0.9, max_latency_ms=1e3, max_size_mb=1))
+    verdict = gate(layout, budgets=Budgets(min_score=0.9, max_latency_ms=1e3, max_size_mb=1))
     assert verdict.passed
     assert verdict.accuracy == 1 - 12 / ROWS
     assert 0.9 < verdict.accuracy_low < verdict.accuracy
@@ -48,7 +48,7 @@ def test_the_first_champion_needs_only_the_budgets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("budgets", "reason"),
     [
-        (Budgets(min_accuracy=0.94), "accuracy could be as low as 0.91"),
+        (Budgets(min_score=0.94), "accuracy could be as low as 0.91"),
         (Budgets(max_latency_ms=1e-6), "ms, over 1e-06"),
         (Budgets(max_size_mb=1e-6), "MB, over 1e-06"),
     ],

@@ -126,7 +126,7 @@ def test_optimizer_state_survives_as_tensors(name: Any) -> None:
 def test_best_epoch_is_the_earliest_of_the_best() -> None:
     history = _history([3, 1, 2, 1], [0.1, 0.5, 0.9, 0.9])
     assert best_epoch(history, None) == 2
-    assert best_epoch(history, EarlyStopping(metric="accuracy")) == 3
+    assert best_epoch(history, EarlyStopping(metric="score")) == 3
 
 
 @pytest.mark.parametrize(
