@@ -64,7 +64,7 @@ def shrink(root: Path, **changes: Any) -> None:
     }
     params["model"] = {"factory": "cnn", "args": {"channels": [4], "hidden": 8}, "init": "kaiming"}
     params["train"] |= {"epochs": 3, "batch_size": 32}
-    params["evaluate"] = {"bootstrap": 100}
+    params["evaluate"] = {"bootstrap": 100, "folds": 0}
     params["compress"]["calibration_rows"] = 32
     params["registry"] = {"name": "bands"}
     params["promote"] = {"mode": "manual", "margin": 0.3, "budgets": {"min_score": 0.5}}

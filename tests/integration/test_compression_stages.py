@@ -35,7 +35,7 @@ SIZE = 12
 LABELS = ("low", "middle", "top")
 ROWS = {"train": 240, "validation": 90, "test": 80}
 ARGS = {"channels": [8, 8], "hidden": 32}
-EVALUATE = EvaluateParams(bootstrap=200)
+EVALUATE = EvaluateParams(bootstrap=200, folds=0)
 COMPRESS = CompressParams(calibration_rows=32, golden_rows=3)
 
 AGAIN = """
@@ -45,7 +45,7 @@ from modelyard.artifacts import Layout
 from modelyard.compression.compress import compress
 from modelyard.evaluation.evaluate import evaluate
 from modelyard.params import CompressParams, EvaluateParams
-layout, parameters = Layout(Path(sys.argv[1])), EvaluateParams(bootstrap=200)
+layout, parameters = Layout(Path(sys.argv[1])), EvaluateParams(bootstrap=200, folds=0)
 evaluate(layout, parameters)
 compress(layout, CompressParams(calibration_rows=32, golden_rows=3), parameters, Path(sys.argv[2]))
 """

@@ -134,7 +134,7 @@ def test_dvc_repro_in_another_clone_gives_the_same_and_is_registered_later(
 
 def test_one_param_reruns_what_depends_on_it(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stale(copy, monkeypatch) == []
-    edit_params(copy, "evaluate", {"bootstrap": 101})
+    edit_params(copy, "evaluate", {"bootstrap": 101, "folds": 0})
     assert stale(copy, monkeypatch) == ["evaluate", "compress"]
     edit_params(copy, "registry", {"name": "other"})
     assert stale(copy, monkeypatch) == ["evaluate", "compress"]

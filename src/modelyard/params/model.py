@@ -113,7 +113,7 @@ class EvaluateParams(Section):
 
     bootstrap: Annotated[int, Key(ge=100, le=100_000)] = 1000
     confidence: Annotated[float, Key(gt=0.5, lt=1)] = 0.95
-    folds: Annotated[int, Key(ge=0, le=50)] = 0
+    folds: Annotated[int, Key(ge=0, le=50)]
     baselines: Annotated[tuple[Literal["linear", "boosting"], ...], Key(strict=False)] = ()
     seed: Seed = 0
 
