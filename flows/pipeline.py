@@ -12,6 +12,7 @@ from tasks.cross_validate import cross_validate
 from tasks.evaluate import evaluate
 from tasks.fetch import fetch
 from tasks.ingest import ingest
+from tasks.page import name_page
 from tasks.promote import promote
 from tasks.push import push
 from tasks.register import register
@@ -36,6 +37,7 @@ def pipeline() -> Result:
     """
     run = begin(Path())
     try:
+        name_page(run)
         raw = fetch(run)
         dataset = ingest(raw, run)
         trained = train(dataset, run)

@@ -10,6 +10,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -25,10 +26,9 @@ def commands() -> str:
     from modelyard.cli import app
 
     lines = ["# Commands", "", "Written by `make reference` from the commands themselves.", ""]
-    for info in app.registered_commands:
-        name = info.name or (info.callback.__name__ if info.callback else "")
+    for words in command_names(app):
         text = subprocess.run(
-            [sys.executable, "-m", "modelyard.cli", name, "--help"],
+            [sys.executable, "-m", "modelyard.cli", *words, "--help"],
             check=True,
             capture_output=True,
             text=True,
@@ -36,8 +36,22 @@ def commands() -> str:
             env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PATH": "/usr/bin:/bin"},
         ).stdout
         body = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
-        lines += [f"## {name}", "", "```text", body, "```", ""]
+        lines += [f"## {' '.join(words)}", "", "```text", body, "```", ""]
     return "\n".join(lines)
+
+
+def command_names(app: typer.Typer) -> list[list[str]]:
+    """The words of every command, those of groups after the others."""
+    names = [
+        [info.name or (info.callback.__name__ if info.callback else "")]
+        for info in app.registered_commands
+    ]
+    for group in app.registered_groups:
+        inner = group.typer_instance
+        assert inner is not None
+        name = group.name if isinstance(group.name, str) else inner.info.name
+        names += [[str(name), *words] for words in command_names(inner)]
+    return names
 
 
 def params() -> str:

@@ -14,6 +14,8 @@ def baselines(dataset: Dataset, run: Run) -> None:
 
     def found() -> str:
         known = read_json(Layout(run.root).metrics("baselines"))["baselines"]
-        return ", ".join(item["name"] for item in known) if known else "no baselines asked for"
+        metric = dataset.main_metric
+        scores = [f"{item['name']} {item['metrics'][metric]['value']:.3f}" for item in known]
+        return f"test {metric}: {', '.join(scores)}" if known else "no baselines asked for"
 
     run_stage("baselines", run, found)

@@ -16,7 +16,10 @@ def evaluate(trained: TrainedModel, dataset: Dataset, run: Run) -> Evaluation:
     layout = Layout(run.root)
 
     def found() -> str:
-        return f"test accuracy {interval(read_json(layout.metrics('evaluate'))['accuracy'])}"
+        found, metric = read_json(layout.metrics("evaluate")), dataset.main_metric
+        better = [item["title"] for item in found["baselines"] if item["better"] == "baseline"]
+        beaten = f", beaten by {' and '.join(better)}" if better else ""
+        return f"test {metric} {interval(found[metric])}{beaten}"
 
     run_stage("evaluate", run, found)
     return Evaluation(layout.evaluation, read_json(layout.metrics("evaluate")))

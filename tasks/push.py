@@ -4,13 +4,14 @@ from time import perf_counter
 
 from prefect import task
 
-from modelyard.errors import ModelyardError
+from modelyard.errors import ServiceUnavailable
 from modelyard.runs.progress import report
 from modelyard.runs.run import Run
-from tasks.stage import TASK
+from tasks.retry import RETRIED, is_last_attempt
+from tasks.time_limit import time_limit
 
 
-@task(name="push", **TASK)
+@task(name="push", **RETRIED)
 def push(run: Run) -> int | None:
     """Push what the remote lacks; return the number of files, or None where the remote is away.
 
@@ -20,8 +21,11 @@ def push(run: Run) -> int | None:
     report("push", "started")
     started = perf_counter()
     try:
-        num_files = run.pipeline.push()
-    except ModelyardError as error:
+        with time_limit("push", run.rules):
+            num_files = run.pipeline.push()
+    except ServiceUnavailable as error:
+        if not is_last_attempt():
+            raise
         report(
             "push", "skipped", perf_counter() - started, f"{error.message} (the next run pushes)"
         )

@@ -13,10 +13,11 @@ from modelyard.errors import ServiceUnavailable
 from modelyard.runs.progress import report
 from modelyard.runs.publish import publish
 from modelyard.runs.run import Run
-from tasks.stage import TASK
+from tasks.retry import RETRIED, is_last_attempt
+from tasks.time_limit import time_limit
 
 
-@task(name="register", **TASK)
+@task(name="register", **RETRIED)
 def register(package: ModelPackage, run: Run) -> ModelVersion | None:
     """Record the run in MLflow and register its package; idempotent by the package's digest.
 
@@ -25,8 +26,11 @@ def register(package: ModelPackage, run: Run) -> ModelVersion | None:
     report("register", "started")
     started = perf_counter()
     try:
-        version, created = publish(run.root, run.settings, run.params, run.snapshot, _page())
+        with time_limit("register", run.rules):
+            version, created = publish(run.root, run.settings, run.params, run.snapshot, _page())
     except ServiceUnavailable as error:
+        if run.settings.address("mlflow") and not is_last_attempt():
+            raise
         reason = f"{error.message}; `modelyard register` when it is back"
         report("register", "skipped", perf_counter() - started, reason)
         return None

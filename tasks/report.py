@@ -6,9 +6,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from modelyard.errors import ServiceUnavailable
-from modelyard.runs import summary
+from modelyard.runs import lockfile, summary
 from modelyard.runs.publish import connect
 from modelyard.runs.run import Run
+from tasks.page import tag_page
 from tasks.stage import TASK
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,18 @@ def report(result: summary.Result, run: Run) -> None:
     text = "\n\n".join([summary.markdown(table), *_links(result, run)])
     try:
         create_markdown_artifact(text, key="summary", description="What this run made")
+        tag_page(_tags(run, result))
     except Exception as error:
         # Prefect went away: its page lacks the table, and nothing else is lost.
         log.warning("no summary in Prefect: %s", error)
+
+
+def _tags(run: Run, result: summary.Result) -> list[str]:
+    """What `modelyard runs` shows of a run that changed nothing, and the UI filters by."""
+    tags = [f"dataset:{lockfile.read(run.root).dataset_md5.removesuffix('.dir')[:12]}"]
+    if version := result.version:
+        tags.append(f"version:{version.name} {version.version}")
+    return tags
 
 
 def _links(result: summary.Result, run: Run) -> list[str]:

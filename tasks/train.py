@@ -3,6 +3,7 @@
 A killed run goes on from its checkpoints.
 """
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -12,6 +13,7 @@ from modelyard.runs.progress import report
 from modelyard.runs.run import Run
 from modelyard.stages import Execution
 from tasks.stage import TASK, run_stage
+from tasks.training_slot import training_slot
 
 if TYPE_CHECKING:
     from modelyard.training.context import EpochRecord, Stream
@@ -25,11 +27,11 @@ def train(dataset: Dataset, run: Run) -> TrainedModel:
         TrainingFailed: a worker failed; the message names its rank and carries its traceback.
     """
     assert dataset.path.exists()
-    layout = Layout(run.root)
+    layout, metric = Layout(run.root), dataset.main_metric
 
     def show(epoch: "EpochRecord") -> None:
-        accuracy, loss = epoch.validation_score, epoch.validation_loss
-        detail = f"epoch {epoch.epoch}: validation accuracy {accuracy:.3f}, loss {loss:.3f}"
+        score, loss = epoch.validation_score, epoch.validation_loss
+        detail = f"epoch {epoch.epoch}: validation {metric} {score:.3f}, loss {loss:.3f}"
         report("train", "running", detail=detail)
 
     def open_stream(key: str) -> "Stream | None":
@@ -37,11 +39,14 @@ def train(dataset: Dataset, run: Run) -> TrainedModel:
 
         return open_stream(run.settings, run.params, run.snapshot, key)
 
+    def slot() -> AbstractContextManager[None]:
+        return training_slot("train", run.settings)
+
     def found() -> str:
         metrics = read_json(layout.metrics("train"))
         workers, count = run.params.train.workers, metrics["num_parameters"]
-        accuracy = metrics["validation_score"]
-        return f"validation accuracy {accuracy:.3f}, {count:,} parameters, {workers} workers"
+        score = metrics["validation_score"]
+        return f"validation {metric} {score:.3f}, {count:,} parameters, {workers} workers"
 
-    run_stage("train", run, found, Execution(run.settings, open_stream, show))
+    run_stage("train", run, found, Execution(run.settings, open_stream, show, slot))
     return TrainedModel(layout.trained)

@@ -7,7 +7,7 @@ state by ``MODELYARD_STATE_DIR``.
 import json
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modelyard.errors import WorkspaceError
@@ -31,7 +31,15 @@ class Settings(BaseSettings):
     """
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    prefect_api_auth_string: SecretStr | None = Field(
+        default=None, validation_alias="PREFECT_API_AUTH_STRING"
+    )
+    prefect_api_key: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_KEY")
     serving_url: str | None = None
+    notify_file: Path | None = None
+    """Where messages about failed runs go, mode 0600; by default ``state_dir/notify``."""
+    sql_password_file: Path | None = None
+    """A file of mode 0600 with the password for an SQL ``data.source``."""
     run_id: str | None = None
     """Set for the process of an isolated run."""
     prefect_port: int = 4200
@@ -62,6 +70,11 @@ class Settings(BaseSettings):
     def serving(self) -> Path:
         """The folder between follower and server: packages, ``live`` pointers, acknowledgements."""
         return self.state_dir / "serving"
+
+    @property
+    def notify(self) -> Path:
+        """The file of the addresses that are told of failed runs."""
+        return self.notify_file or self.state_dir / "notify"
 
     @property
     def services_file(self) -> Path:

@@ -8,6 +8,7 @@ definition.
 import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Execution:
     settings: Settings
     open_stream: "Callable[[str], Stream | None] | None" = None
     on_epoch: "Callable[[EpochRecord], None] | None" = None
+    slot: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def execute(name: str, root: Path, execution: Execution) -> Any:
@@ -54,7 +56,8 @@ def execute(name: str, root: Path, execution: Execution) -> Any:
         )
     params, layout = load(root), Layout(root)
     before = fingerprint(dependencies(name, root), root)
-    artifact = _call(name, layout, params, execution)
+    with execution.slot():
+        artifact = _call(name, layout, params, execution)
     after = fingerprint(dependencies(name, root), root)
     changed = sorted(path for path, state in after.items() if before.get(path) != state)
     if load(root) != params:
@@ -77,6 +80,11 @@ def function(name: str) -> Callable[..., Any]:
 def dependencies(name: str, root: Path) -> list[Path]:
     """The files and folders that dvc.yaml lists as ``deps`` of a stage, relative to ``root``."""
     return [Path(entry) for entry in _definition(name, root).get("deps") or []]
+
+
+def is_frozen(name: str, root: Path) -> bool:
+    """Whether dvc.yaml says that a stage's recorded outputs stand, whatever it depends on."""
+    return bool(_definition(name, root).get("frozen"))
 
 
 def stage_key(name: str, root: Path, params: Params) -> str:
@@ -108,9 +116,7 @@ def fingerprint(paths: Iterable[Path], root: Path) -> dict[str, tuple[int, int]]
 def _call(name: str, layout: Layout, params: Params, execution: Execution) -> Any:
     run, settings = function(name), execution.settings
     match name:
-        case "fetch":
-            return run(layout, params.data)
-        case "ingest":
+        case "fetch" | "ingest":
             return run(layout, params.data, settings.state_dir)
         case "train":
             from modelyard.training.context import TrainContext

@@ -10,6 +10,7 @@ from modelyard import services
 from modelyard.settings import Settings
 from tests import project
 from tests.conftest import copy_project
+from tests.integration.s3_server import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +29,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         }
     finally:
         services.down(settings)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a SeaweedFS server; each test makes buckets of its own."""
+    with serving(tmp_path_factory.mktemp("weed")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

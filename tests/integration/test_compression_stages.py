@@ -11,29 +11,29 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from modelyard.artifacts import Layout, ModelPackage, read_json, write_json
 from modelyard.compression import compress as compress_stage
 from modelyard.compression.compress import compress
 from modelyard.compression.export import export
-from modelyard.data.preprocessing import Preprocessing
 from modelyard.errors import ModelyardError, WorkspaceError
 from modelyard.evaluation import latency
 from modelyard.evaluation.evaluate import evaluate
-from modelyard.models import build, save
-from modelyard.models.trained import Description
+from modelyard.models import build
 from modelyard.package.manifest import verify_manifest
 from modelyard.package.reader import PackageReader
 from modelyard.params import CompressParams, EvaluateParams, ModelParams
+from tests.integration.evaluated_project import (
+    IMAGE_LABELS,
+    IMAGE_ROWS,
+    SIZE,
+    drawn_images,
+    make_image_project,
+)
 
-SIZE = 12
-LABELS = ("low", "middle", "top")
-ROWS = {"train": 240, "validation": 90, "test": 80}
 ARGS = {"channels": [8, 8], "hidden": 32}
 EVALUATE = EvaluateParams(bootstrap=200, folds=0)
 COMPRESS = CompressParams(calibration_rows=32, golden_rows=3)
@@ -51,70 +51,6 @@ compress(layout, CompressParams(calibration_rows=32, golden_rows=3), parameters,
 """
 
 
-def _images(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a bright band whose height is the class."""
-    generator = np.random.default_rng(list(ROWS).index(split))
-    targets = generator.integers(0, 3, ROWS[split])
-    images = generator.integers(0, 190, (ROWS[split], SIZE, SIZE))
-    for image, target in zip(images, targets, strict=True):
-        image[4 * target : 4 * target + 3] += 65
-    return images.astype(np.uint8), targets
-
-
-def _make_project(root: Path) -> None:
-    folder = root / "data/dataset"
-    folder.mkdir(parents=True)
-    for split in ROWS:
-        images, targets = _images(split)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(images.ravel()), SIZE * SIZE)
-        table = {"row": pa.array(np.arange(len(targets)) + 7), "image": column}
-        pq.write_table(
-            pa.table({**table, "target": pa.array(targets)}), folder / f"{split}.parquet"
-        )
-    description = {
-        "task": "classification",
-        "labels": LABELS,
-        "features": [
-            {"name": "image", "type": "image", "height": SIZE, "width": SIZE, "channels": 1}
-        ],
-        "target": "position",
-        "rows": ROWS,
-        "num_rejected": 1,
-        "digest": "ab" * 32,
-        "validation_digest": "cd" * 32,
-        "kind": "image",
-        "license": "CC0-1.0",
-        "source_sha256": "ef" * 32,
-    }
-    write_json(folder / "dataset.json", description)
-    preprocessing = Preprocessing.fit({"image": _images("train")[0]})
-    preprocessing.write(folder / "preprocessing.json")
-    _train(root, preprocessing)
-
-
-def _train(root: Path, preprocessing: Preprocessing) -> None:
-    torch.manual_seed(0)
-    shape = (1, SIZE, SIZE)
-    network = build(ModelParams(factory="cnn", args=ARGS), shape, 3, root)
-    images, targets = _images("train")
-    features = torch.from_numpy(preprocessing.transform({"image": images}))
-    optimizer = torch.optim.Adam(network.parameters(), 0.01)
-    for _ in range(30):
-        loss = torch.nn.functional.cross_entropy(network(features), torch.from_numpy(targets))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    weights = root / "weights.safetensors"
-    save_file(network.state_dict(), weights)
-    history = [
-        {"epoch": 1, "train_loss": 1.0, "validation_loss": 1.1, "validation_score": 0.5, "lr": 1}
-    ]
-    count = sum(parameter.numel() for parameter in network.parameters())
-    description = Description("cnn", ARGS, shape, 3, 1, 1, count)
-    save(root / "models/trained", weights, description, history)
-    weights.unlink()
-
-
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "ROUNDS", 3)
 
@@ -123,7 +59,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose stages evaluate and compress ran, with its measurements beside it."""
     root = tmp_path_factory.mktemp("first") / "project"
-    _make_project(root)
+    make_image_project(root, ARGS)
     with pytest.MonkeyPatch.context() as patch:
         _quick(patch)
         evaluate(Layout(root), EVALUATE)
@@ -136,6 +72,8 @@ def _inputs(project: Path, root: Path) -> Path:
     """A copy of what the two stages read, in another folder."""
     for name in ("data", "models/trained"):
         shutil.copytree(project / name, root / name)
+    for stage in ("baselines", "cross_validate"):
+        write_json(Layout(root).metrics(stage), read_json(Layout(project).metrics(stage)))
     return root
 
 
@@ -169,12 +107,12 @@ def test_evaluation_is_of_the_test_split(project: Path) -> None:
     layout = Layout(project)
     metrics = read_json(layout.metrics("evaluate"))
     table = pq.read_table(layout.evaluation / "predictions.parquet").to_pydict()
-    assert table["row"] == list(range(7, 7 + ROWS["test"]))
-    assert table["target"] == _images("test")[1].tolist()
+    assert table["row"] == list(range(7, 7 + IMAGE_ROWS["test"]))
+    assert table["target"] == drawn_images("test")[1].tolist()
     correct = np.argmax(table["probabilities"], axis=1) == table["target"]
     assert metrics["accuracy"]["value"] == pytest.approx(correct.mean(), abs=1e-6)
     assert metrics["accuracy"]["low"] < metrics["accuracy"]["value"] <= 1
-    assert metrics["rows"] == ROWS["test"]
+    assert metrics["rows"] == IMAGE_ROWS["test"]
     page = (layout.evaluation / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
@@ -185,23 +123,23 @@ def test_evaluation_is_of_the_test_split(project: Path) -> None:
 def test_the_package_serves_what_it_says(project: Path) -> None:
     package = PackageReader.open(Layout(project).package)
     compressed = read_json(Layout(project).metrics("compress"))
-    assert package.labels == LABELS
+    assert package.labels == IMAGE_LABELS
     (image,) = package.schema.inputs
     assert (image.name, image.dtype, image.shape) == ("image", "uint8", (-1, SIZE, SIZE))
     assert package.schema.target == "position"
     session: Any = onnxruntime.InferenceSession(package.model)
-    images, targets = _images("test")
+    images, targets = drawn_images("test")
     answers = session.run(["probabilities"], {"image": images})[0]
     assert answers.dtype == np.float32
     accuracy = (answers.argmax(axis=1) == targets).mean()
     assert compressed["test"]["accuracy"]["value"] == pytest.approx(accuracy, abs=1e-6)
     assert len(package.golden.requests) == COMPRESS.golden_rows
-    validation = _images("validation")[0].tolist()
+    validation = drawn_images("validation")[0].tolist()
     for request in package.golden.requests:
         given = [row["image"] for row in request.rows]
         assert given[0] in validation
         answers = session.run(None, {"image": np.array(given, np.uint8)})[0]
-        assert np.allclose(answers, request.probabilities, atol=package.golden.atol)
+        assert np.allclose(answers, request.answers, atol=package.golden.atol)
     evaluation = package.evaluation
     assert evaluation["trained"] == read_json(Layout(project).metrics("evaluate"))
     assert evaluation["shipped"] == compressed["test"]
@@ -237,7 +175,7 @@ def test_the_cards_example_runs(project: Path) -> None:
     )
     session: Any = onnxruntime.InferenceSession(folder / "model.onnx")
     answer = session.run(None, {"image": example.astype(np.uint8)})[0]
-    assert done.stdout.strip() == LABELS[int(answer.argmax())]
+    assert done.stdout.strip() == IMAGE_LABELS[int(answer.argmax())]
     for fact in ("CC0-1.0", "ab" * 32, "ef" * 32, "240", "(ships)", "expected calibration error"):
         assert fact in card, fact
 

@@ -77,7 +77,7 @@ def call(url: str, body: Any = None, method: str | None = None) -> Any:
 
 
 def test_all_are_up_and_a_taken_port_was_left(started: Started) -> None:
-    assert list(started.services) == ["prefect", "mlflow", "follower", "serving"]
+    assert list(started.services) == ["prefect", "mlflow", "follower", "serving", "worker"]
     assert {event.name for event in started.events if event.kind == "ready"} == {*started.services}
     assert started.url("prefect") != f"http://127.0.0.1:{started.blocked}"
     moved = [event for event in started.events if event.kind == "port"]

@@ -58,7 +58,7 @@ def test_same_inputs_give_same_bytes_in_any_thread(layout: Layout) -> None:
 
 
 def test_outputs_describe_the_best_epoch(layout: Layout) -> None:
-    stopping = {"metric": "accuracy", "patience": 2}
+    stopping = {"metric": "score", "patience": 2}
     params = train_params(epochs=12, early_stopping=stopping)
     _, history, _ = run(layout, CNN, params)
     description = read_json(layout.trained / "model.json")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from modelyard.artifacts import Layout
 from modelyard.data.preprocessing import Preprocessing
-from modelyard.params import ModelParams, TrainParams
+from modelyard.params import Clean, ModelParams, Prepare, TrainParams
 from modelyard.training import EpochRecord, Stream, TrainContext, train
 
 SIZES = {"train": 90, "validation": 31, "test": 12}
@@ -79,8 +79,6 @@ def make_project(root: Path) -> Layout:
         images = generator.integers(0, 120, (count, 8, 8)).astype(np.uint8)
         for image, target in zip(images, targets, strict=True):
             image[:, 2 * target + 1] += 60
-        if split == "train":
-            Preprocessing.fit({"image": images}).write(layout.dataset / "preprocessing.json")
         table = {
             "row": pa.array(np.arange(start, start + count)),
             "image": pa.FixedSizeListArray.from_arrays(pa.array(images.ravel()), 64),
@@ -88,10 +86,15 @@ def make_project(root: Path) -> Layout:
         }
         pq.write_table(pa.table(table), layout.dataset / f"{split}.parquet")
         start += count
+    features = [{"name": "image", "type": "image", "height": 8, "width": 8, "channels": 1}]
+    Preprocessing.fit(
+        layout.dataset / "train.parquet", features, "classification", Prepare(), Clean()
+    ).write(layout.dataset / "preprocessing.json")
     description = {
+        "kind": "image",
         "task": "classification",
         "labels": ["left", "middle", "right"],
-        "features": [{"name": "image", "type": "image", "height": 8, "width": 8, "channels": 1}],
+        "features": features,
         "target": "label",
         "rows": SIZES,
         "num_rejected": 0,

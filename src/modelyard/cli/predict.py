@@ -17,12 +17,22 @@ from modelyard.errors import ModelyardError, ServiceUnavailable
 from modelyard.params import check_name
 from modelyard.settings import Settings
 
-_PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".wav": "audio/wav",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+}
+_REMEDY = (
+    'Send PNG or JPEG (.png, .jpg, .jpeg), .wav, .txt, rows as .csv or as JSON: {"rows": [...]}.'
+)
 _MAX_BODY = 16 * 2**20  # bytes; modelyard.serving.http has it, too heavy to import for one number
 
 
 def predict_command(file: Path | None, name: str, shown: str) -> None:
-    """Send a picture or a JSON body to the live model and print its answer.
+    """Send a picture, a sound, a text or rows to the live model and print its answer.
 
     ``shown`` is the file's path as it was given, for messages.
     """
@@ -38,8 +48,8 @@ def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> 
 
     Raises:
         ServiceUnavailable: the model server is not up.
-        ModelyardError: the file is neither picture nor JSON, or the server refuses the request;
-            the message is its own.
+        ModelyardError: the file is of no kind that a model takes, or the server refuses the
+            request; the message is its own.
     """
     shown = shown or str(file)
     check_name(name)
@@ -47,7 +57,7 @@ def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> 
     if not address:
         raise ServiceUnavailable("no model server is known", "`modelyard up` starts one.")
     if not file.is_file():
-        raise ModelyardError(f"there is no file {shown}", "Name a picture or a JSON file.")
+        raise ModelyardError(f"there is no file {shown}", _REMEDY)
     body = file.read_bytes()
     kind = _content_type(file, body, shown)
     try:
@@ -61,12 +71,12 @@ def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> 
 def _content_type(file: Path, body: bytes, shown: str) -> str:
     """What the body is by the file's name; a name that says nothing must hold JSON."""
     suffix = file.suffix.lower()
-    if suffix in _PICTURES:
-        return _PICTURES[suffix]
+    if suffix in _TYPES:
+        return _TYPES[suffix]
     if suffix != ".json" and not body.lstrip().startswith(b"{"):
         raise ModelyardError(
-            f"{shown} is neither a PNG or JPEG picture nor JSON by its name and contents",
-            'Send PNG or JPEG (.png, .jpg, .jpeg), or JSON rows: {"rows": [...]}.',
+            f"{shown} is neither a picture, a sound, a text nor rows by its name and contents",
+            _REMEDY,
         )
     return "application/json"
 
@@ -135,7 +145,7 @@ def show_first_answer(console: Console, settings: Settings, name: str) -> None:
     except ModelyardError as error:
         console.print(f"  {error.message}", highlight=False)
         return
-    kind = _PICTURES.get(example.suffix, "application/json")
+    kind = _TYPES.get(example.suffix, "application/json")
     console.print()
     console.print(
         f"curl -s {serving}/predict/{name} -H 'content-type: {kind}' --data-binary @{example}",
@@ -145,12 +155,22 @@ def show_first_answer(console: Console, settings: Settings, name: str) -> None:
 
 
 def _show(console: Console, answer: dict[str, Any]) -> None:
-    best = answer["predictions"][0]
+    said = _in_words(answer["predictions"][0])
     console.print(
-        f"  → {best['label']!r} with probability {best['probability']:.3f},"
-        f" by {answer['model']} version {answer['version']}",
+        f"  → {said}, by {answer['model']} version {answer['version']}",
         highlight=False,
+        markup=False,
     )
+
+
+def _in_words(answer: dict[str, Any]) -> str:
+    """One prediction, of any task."""
+    if "prediction" in answer:
+        return f"{answer['prediction']:.6g}"
+    if "labels" in answer:
+        named = [f"{label!r} ({answer['probabilities'][label]:.3f})" for label in answer["labels"]]
+        return ", ".join(named) or "none of the labels"
+    return f"{answer['label']!r} with probability {answer['probability']:.3f}"
 
 
 def _example(settings: Settings, name: str) -> Path:

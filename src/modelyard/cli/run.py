@@ -31,7 +31,7 @@ def run_pipeline(start_services: bool) -> None:
 
             services = start(settings, Path(), on_event=shown)
             wait([services["prefect"]], on_event=shown)
-        _point_to_prefect(settings)
+        point_to_prefect(settings)
         from flows.pipeline import pipeline
 
         try:
@@ -61,7 +61,7 @@ def _leave_without_prefect(console: Console) -> NoReturn:
     os._exit(1)
 
 
-def _point_to_prefect(settings: Settings) -> None:
+def point_to_prefect(settings: Settings) -> None:
     """Tell Prefect its server and to keep its log lines off the terminal; before it is imported."""
     address = settings.address("prefect")
     if not address:

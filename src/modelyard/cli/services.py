@@ -5,8 +5,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from modelyard.errors import ServiceUnavailable, WorkspaceError
+from modelyard.orchestration.worker import FAULT
 from modelyard.services import ServiceEvent
 from modelyard.settings import Settings
+
+_RUNS = 20
+_SHOWN = 5
 
 
 def shown(event: ServiceEvent) -> None:
@@ -45,8 +50,42 @@ def status_command() -> None:
             service.name, service.state, service.url or "", str(service.pid or ""), memory
         )
     console.print(table)
+    fault = settings.state_dir / "worker" / FAULT
+    if fault.exists():
+        console.print(f"[yellow]![/yellow] {fault.read_text(encoding='utf-8')}", highlight=False)
     for line in live_models(settings):
         console.print(line, highlight=False)
+    _print_runs(console, settings)
+
+
+def _print_runs(console: Console, settings: Settings) -> None:
+    """The last runs, what is switched on, and what waits for a person, as far as servers answer."""
+    from modelyard.orchestration.schedules import starters
+    from modelyard.prefect_api import PrefectApi
+    from modelyard.runs.listing import list_runs
+    from modelyard.runs.pending import pending
+
+    try:
+        found = list_runs(Path(), settings, _RUNS)
+    except WorkspaceError as error:
+        console.print(f"runs: {error.message}", highlight=False)
+        return
+    for item in found.records[:_SHOWN]:
+        words = [item.state or "unknown", item.step, item.version, item.score, item.how]
+        console.print(f"run: {item.run_id} {', '.join(filter(None, words))}", highlight=False)
+    try:
+        with PrefectApi.of(settings) as api:
+            items = starters(api)
+    except ServiceUnavailable:
+        items = []
+    on = [item.name for item in items if item.on]
+    if items:
+        count = sum(bool(item.when) for item in items)
+        console.print(f"schedules: {', '.join(on) or 'none'} on, of {count}", highlight=False)
+    for line in pending(settings, found.records):
+        console.print(f"[yellow]waits:[/yellow] {line}", highlight=False)
+    for reason in found.away:
+        console.print(f"[yellow]![/yellow] {reason}", highlight=False)
 
 
 def live_models(settings: Settings) -> list[str]:

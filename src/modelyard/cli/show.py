@@ -98,7 +98,7 @@ def why_command(stage: str | None) -> None:
             f"there is no stage {stage!r}", f"The stages are: {', '.join(STAGES)}."
         )
     console = Console(soft_wrap=True)
-    for item in forecast(Path(), stage):
+    for item in forecast(Path(), stage, ask=True):
         if not item.reasons:
             console.print(
                 f"[dim]=[/dim] [bold]{item.stage:<10}[/bold] would be skipped: nothing changed"

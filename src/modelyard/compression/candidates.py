@@ -15,7 +15,9 @@ import numpy as np
 from modelyard.artifacts import sha256_file
 from modelyard.compression import blockwise, quantize
 from modelyard.compression.onnx_file import answer
+from modelyard.data.columns import SplitColumns
 from modelyard.evaluation.comparison import PairedComparison, compare_paired
+from modelyard.evaluation.tasks import Scoring
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,17 +30,17 @@ REFERENCE = "fp32"
 class Ingredients:
     """What candidates are built from.
 
-    ``network`` maps ``features`` to ``probabilities`` in fp32; ``calibration`` is float32 [R, C, H,
-    W], preprocessed rows of the train split.
+    ``network`` maps ``features`` to ``network_outputs`` in fp32; ``calibration`` gives float32 [R,
+    *input_shape], preprocessed rows of the train split, for which few candidates ask.
     """
 
     network: "ModelProto"
-    calibration: np.ndarray
+    calibration: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A name and how to build its features-to-probabilities graph."""
+    """A name and how to build its features-to-outputs graph."""
 
     name: str
     build: Callable[[Ingredients], "ModelProto"]
@@ -48,14 +50,14 @@ class Candidate:
 class Judged:
     """A candidate's file, measured on validation rows against the trained network on the same rows.
 
-    ``comparison`` is the candidate's accuracy minus the trained network's, paired (see
-    ``compare_paired``).
+    ``score`` is the task's main metric; ``comparison`` is the candidate's minus the trained
+    network's, paired (see ``compare_paired``).
     """
 
     name: str
     sha256: str
     size_bytes: int
-    accuracy: float
+    score: float
     comparison: PairedComparison
     within_budget: bool
 
@@ -79,15 +81,15 @@ def candidates(names: tuple[str, ...], network: "ModelProto") -> tuple[Candidate
 def judge(
     name: str,
     file: Path,
-    rows: dict[str, np.ndarray],
-    targets: np.ndarray,
-    trained_correct: np.ndarray,
+    rows: SplitColumns,
+    trained_scores: np.ndarray,
+    scoring: Scoring,
     max_drop: float,
     confidence: float,
 ) -> Judged:
     """Measure a candidate's file on the validation rows.
 
-    It is within budget when its point estimate of the accuracy change is at least ``-max_drop``.
+    It is within budget when its point estimate of the score's change is at least ``-max_drop``.
     The estimate, not the interval's lower end: a few hundred rows cannot show that a loss is below
     one point even where there is none, so a bound on the end would ship fp32 whatever the
     candidates are worth. The interval stands in the report, and the gate, on rows that no choice
@@ -95,22 +97,20 @@ def judge(
 
     Args:
         name: The candidate's.
-        file: Its ONNX file, from raw rows to probabilities.
-        rows: Raw validation columns by input name, [N, ...] each.
-        targets: int64 [N].
-        trained_correct: bool [N], whether the trained network was right.
-        max_drop: Accuracy that may be lost, a fraction.
+        file: Its ONNX file, from raw rows to answers.
+        rows: The validation split.
+        trained_scores: float64 [N], the trained network's score of each row.
+        scoring: Of the dataset.
+        max_drop: Score that may be lost.
         confidence: Of the reported interval.
     """
-    probabilities = answer(file, rows)
-    finite = np.isfinite(probabilities).all(axis=1)
-    correct = finite & (probabilities.argmax(axis=1) == targets)
-    comparison = compare_paired(correct, trained_correct, max_drop, confidence)
+    scores = scoring.scores(answer(file, rows.features), rows.targets)
+    comparison = compare_paired(scores, trained_scores, max_drop, confidence)
     return Judged(
         name=name,
         sha256=sha256_file(file),
         size_bytes=file.stat().st_size,
-        accuracy=float(correct.mean()),
+        score=float(scores.mean()),
         comparison=comparison,
         within_budget=comparison.difference >= -max_drop,
     )
@@ -125,7 +125,7 @@ def _fp16(ingredients: Ingredients) -> "ModelProto":
 
 
 def _int8_static(ingredients: Ingredients) -> "ModelProto":
-    return quantize.to_int8_static(ingredients.network, ingredients.calibration)
+    return quantize.to_int8_static(ingredients.network, ingredients.calibration())
 
 
 def _int8_dense(ingredients: Ingredients) -> "ModelProto":

@@ -3,6 +3,8 @@
 import logging
 import shutil
 import tempfile
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,34 +19,90 @@ from modelyard.artifacts import (
     write_json,
 )
 from modelyard.compression import onnx_file, package_files
-from modelyard.compression.candidates import (
-    REFERENCE,
-    Candidate,
-    Ingredients,
-    Judged,
-    candidates,
-    judge,
-)
-from modelyard.compression.export import INPUT, export
+from modelyard.compression.candidates import REFERENCE, Ingredients, Judged, candidates, judge
+from modelyard.compression.export import INPUT, OUTPUT, export
+from modelyard.compression.head import head_model
 from modelyard.compression.select import select
 from modelyard.data.columns import SplitColumns, read_split
 from modelyard.data.outputs import disk_errors, replaced_folder
 from modelyard.data.preprocessing import Preprocessing
 from modelyard.errors import ModelyardError, WorkspaceError
-from modelyard.evaluation import metrics
 from modelyard.evaluation.latency import measure_latency
+from modelyard.evaluation.metrics import measure
 from modelyard.evaluation.predict import predict
+from modelyard.evaluation.tasks import Scoring
 from modelyard.models import trained as trained_folder
 from modelyard.package.manifest import write_manifest
 from modelyard.params import CompressParams, EvaluateParams
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from torch import nn
 
 EXPORT_ATOL = 1e-3
-"""How far a probability of the exported fp32 file may lie from the network's; usual is 1e-6."""
+"""How far an answer of the exported fp32 file may lie from the network's; usual is 1e-6.
+
+Of a probability, or of a prediction in standard deviations of the target.
+"""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The trained network with what stands before and behind it."""
+
+    module: "nn.Module"
+    preprocessing: Preprocessing
+    dataset: Dataset
+
+    @classmethod
+    def read(cls, layout: Layout, dataset: Dataset) -> "_Network":
+        preprocessing = Preprocessing.read(layout.dataset / "preprocessing.json")
+        module = trained_folder.load(TrainedModel(layout.trained), layout.root)
+        return cls(module, preprocessing, dataset)
+
+    @property
+    def unit(self) -> float:
+        """What a difference between answers is measured in."""
+        target = self.preprocessing.target
+        return 1.0 if target is None else target.std
+
+    def answer(self, rows: SplitColumns) -> np.ndarray:
+        return predict(self.module, self.preprocessing, rows.features, self.dataset.task)
+
+    def calibration(self, rows: int) -> np.ndarray:
+        """Prepared rows of the train split, at even distances."""
+        train = package_files.evenly(read_split(self.dataset, "train"), rows)
+        return self.preprocessing.transform(train.features)
+
+    def whole(self, graph: "ModelProto") -> "ModelProto":
+        """The graph with preprocessing before and the task's head behind: raw rows to answers."""
+        opset = next(item.version for item in graph.opset_import if item.domain in ("", "ai.onnx"))
+        front = self.preprocessing.onnx_model(opset, graph.ir_version)
+        head = head_model(
+            self.dataset.task,
+            self.preprocessing.target,
+            self.dataset.num_outputs,
+            opset,
+            graph.ir_version,
+        )
+        return onnx_file.joined(onnx_file.joined(front, graph, INPUT), head, OUTPUT)
+
+    def check_export(self, file: Path, rows: SplitColumns, answers: np.ndarray) -> None:
+        """Refuse an export that answers otherwise than the network: all else is measured from it.
+
+        Raises:
+            ModelyardError: it does.
+        """
+        gap = np.abs(onnx_file.answer(file, rows.features) - answers).max() / self.unit
+        if not gap <= EXPORT_ATOL:
+            raise ModelyardError(
+                f"the exported network's answers differ from the trained one's by {gap:.2g}"
+                + (" standard deviations of the target" if self.preprocessing.target else ""),
+                "It may branch on values or keep state, which an export freezes;"
+                " change its factory.",
+            )
 
 
 def compress(
@@ -70,40 +128,40 @@ def compress(
         ModelyardError: the network cannot be exported, or the exported one answers otherwise.
     """
     dataset, trained = Dataset.read(layout.dataset), TrainedModel(layout.trained)
-    trained_metrics = _trained_metrics(layout)
+    trained_metrics, scoring = _trained_metrics(layout), Scoring.read(dataset)
     validation, test = read_split(dataset, "validation"), read_split(dataset, "test")
+    network = _Network.read(layout, dataset)
     with (
         replaced_folder(layout.package) as folder,
         tempfile.TemporaryDirectory(prefix="modelyard-") as work,
     ):
         files, judged = _candidates(
-            layout, dataset, trained, validation, params, evaluate.confidence, Path(work)
+            network, scoring, validation, params, evaluate.confidence, Path(work)
         )
-        latency = measure_latency(files, measurements)
+        latency = measure_latency(files, measurements, validation.features)
         medians = {name: measurement.p50_ms for name, measurement in latency.items()}
         chosen = select(judged, medians, params.objective)
         _log.info("of %s, %s ships", ", ".join(files), chosen)
         shutil.copyfile(files[chosen], folder / package_files.MODEL)
         shutil.copyfile(files[REFERENCE], folder / package_files.REFERENCE)
-        shipped = _measure(folder / package_files.MODEL, test, dataset, evaluate)
+        answers = onnx_file.answer(folder / package_files.MODEL, test.features)
+        shipped = measure(answers, test.targets, dataset.labels, scoring, evaluate).to_json()
         result = {
             "chosen": chosen,
             "candidates": [package_files.candidate_json(candidate) for candidate in judged],
             "test": shipped,
         }
-        package_files.write(
-            folder,
-            package_files.Facts(
-                dataset=dataset,
-                model=trained_folder.describe(trained),
-                trained=trained_metrics,
-                shipped=shipped,
-                judged=tuple(judged),
-                chosen=chosen,
-                max_drop=params.max_drop,
-            ),
-            package_files.evenly(validation, params.golden_rows),
+        facts = package_files.Facts(
+            dataset=dataset,
+            model=trained_folder.describe(trained),
+            trained=trained_metrics,
+            shipped=shipped,
+            judged=tuple(judged),
+            chosen=chosen,
+            max_drop=params.max_drop,
+            unit=network.unit,
         )
+        package_files.write(folder, facts, package_files.evenly(validation, params.golden_rows))
         digest = write_manifest(folder)
     with disk_errors(layout.metrics("compress")):
         write_json(layout.metrics("compress"), result)
@@ -120,74 +178,34 @@ def _trained_metrics(layout: Layout) -> dict[str, object]:
 
 
 def _candidates(
-    layout: Layout,
-    dataset: Dataset,
-    trained: TrainedModel,
+    network: _Network,
+    scoring: Scoring,
     validation: SplitColumns,
     params: CompressParams,
     confidence: float,
     work: Path,
 ) -> tuple[dict[str, Path], list[Judged]]:
     """Build every candidate's file in ``work`` and judge it."""
-    preprocessing = Preprocessing.read(layout.dataset / "preprocessing.json")
-    module = trained_folder.load(trained, layout.root)
-    probabilities = predict(module, preprocessing.transform(validation.features))
-    network = export(module, preprocessing.input_shape)
-    calibration = package_files.evenly(read_split(dataset, "train"), params.calibration_rows)
-    ingredients = Ingredients(network, preprocessing.transform(calibration.features))
+    answers = network.answer(validation)
+    graph = export(network.module, network.preprocessing.input_shape)
+    ingredients = Ingredients(graph, partial(network.calibration, params.calibration_rows))
     files, judged = {}, []
-    trained_correct = probabilities.argmax(axis=1) == validation.targets
-    for candidate in candidates(params.candidates, network):
+    trained_scores = scoring.scores(answers, validation.targets)
+    for candidate in candidates(params.candidates, graph):
         file = work / f"{candidate.name}.onnx"
-        _build(candidate, ingredients, preprocessing, file)
+        onnx_file.save(network.whole(candidate.build(ingredients)), file)
         if candidate.name == REFERENCE:
-            _check_export(file, validation, probabilities)
+            network.check_export(file, validation, answers)
         files[candidate.name] = file
         judged.append(
             judge(
                 candidate.name,
                 file,
-                validation.features,
-                validation.targets,
-                trained_correct,
+                validation,
+                trained_scores,
+                scoring,
                 params.max_drop,
                 confidence,
             )
         )
     return files, judged
-
-
-def _build(
-    candidate: Candidate, ingredients: Ingredients, preprocessing: Preprocessing, file: Path
-) -> None:
-    """Write the candidate with preprocessing in front: raw rows in, probabilities out."""
-    graph = candidate.build(ingredients)
-    front = preprocessing.onnx_model(_opset(graph), graph.ir_version)
-    onnx_file.save(onnx_file.joined(front, graph, INPUT), file)
-
-
-def _opset(model: "ModelProto") -> int:
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-
-
-def _check_export(file: Path, validation: SplitColumns, probabilities: np.ndarray) -> None:
-    """Refuse an export that answers otherwise than the network: all else is measured from it."""
-    gap = np.abs(onnx_file.answer(file, validation.features) - probabilities).max()
-    if not gap <= EXPORT_ATOL:
-        raise ModelyardError(
-            f"the exported network's probabilities differ from the trained one's by {gap:.2g}",
-            "It may branch on values or keep state, which an export freezes; change its factory.",
-        )
-
-
-def _measure(
-    file: Path, test: SplitColumns, dataset: Dataset, evaluate: EvaluateParams
-) -> dict[str, object]:
-    return metrics.measure(
-        onnx_file.answer(file, test.features),
-        test.targets,
-        dataset.labels,
-        bootstrap=evaluate.bootstrap,
-        confidence=evaluate.confidence,
-        seed=evaluate.seed,
-    ).to_json()

@@ -1,4 +1,4 @@
-"""The trained network as an ONNX graph: features in, probabilities out."""
+"""The trained network as an ONNX graph: features in, its raw outputs out."""
 
 import logging
 import warnings
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
 OPSET = 20
 INPUT = "features"
-OUTPUT = "probabilities"
+OUTPUT = "network_outputs"
 EXAMPLE_ROWS = 2
 """Not 1: the exporter takes a size of 1 for a constant."""
 
 _NOISY = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
 
 
-def export(module: "nn.Module", input_shape: tuple[int, int, int]) -> "ModelProto":
-    """Export a classifier, by ``torch.export`` and then ``torch.onnx``, which folds and fuses.
+def export(module: "nn.Module", input_shape: tuple[int, ...]) -> "ModelProto":
+    """Export a network, by ``torch.export`` and then ``torch.onnx``, which folds and fuses.
 
     Args:
-        module: Maps float32 [N, C, H, W] to logits [N, K]; in evaluation mode.
-        input_shape: (C, H, W).
+        module: Maps float32 [N, *input_shape] to logits or scaled targets [N, K]; in evaluation
+            mode.
+        input_shape: (C, H, W), (1, mels, frames), or (D,).
 
     Returns:
-        A model with input ``features`` float32 [batch, C, H, W] and output ``probabilities``
+        A model with input ``features`` float32 [batch, *input_shape] and output ``network_outputs``
         float32 [batch, K], free of metadata (see ``onnx_file.stripped``).
 
     Raises:
@@ -44,7 +45,7 @@ def export(module: "nn.Module", input_shape: tuple[int, int, int]) -> "ModelProt
     with _quiet():
         try:
             program = torch.export.export(
-                _with_softmax(module), (example,), dynamic_shapes=(batch,), strict=False
+                _wrapped(module), (example,), dynamic_shapes=(batch,), strict=False
             )
             exported = torch.onnx.export(
                 program,
@@ -66,10 +67,11 @@ def export(module: "nn.Module", input_shape: tuple[int, int, int]) -> "ModelProt
     return stripped(exported.model_proto)
 
 
-def _with_softmax(module: "nn.Module") -> "nn.Module":
+def _wrapped(module: "nn.Module") -> "nn.Module":
+    """The network behind one argument of a known name."""
     from torch import nn
 
-    return nn.Sequential(module, nn.Softmax(dim=1)).eval()
+    return nn.Sequential(module).eval()
 
 
 @contextmanager

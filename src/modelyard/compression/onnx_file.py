@@ -50,6 +50,10 @@ def joined(first: "ModelProto", second: "ModelProto", tensor: str) -> "ModelProt
     """
     import onnx.compose
 
+    # A column may have the name of any tensor within a network.
+    second = onnx.compose.add_prefix(
+        second, f"{tensor}/", rename_inputs=False, rename_outputs=False
+    )
     model = onnx.compose.merge_models(first, second, io_map=[(tensor, tensor)])
     model.graph.name = "model"
     return stripped(model)
@@ -64,7 +68,7 @@ def save(model: "ModelProto", path: Path) -> None:
 
 
 def answer(path: Path, feed: dict[str, np.ndarray]) -> np.ndarray:
-    """Probabilities [N, K] that an ONNX file gives for raw rows, on one thread.
+    """What an ONNX file answers to raw rows, float32 [N, K], on one thread.
 
     Args:
         path: A model with one output.

@@ -10,23 +10,33 @@ import numpy as np
 from modelyard.artifacts import Dataset, read_json, write_atomic, write_json
 from modelyard.compression import onnx_file
 from modelyard.compression.candidates import Judged
-from modelyard.compression.export import OUTPUT
+from modelyard.compression.head import ANSWERS
 from modelyard.data.columns import SplitColumns
-from modelyard.evaluation.metrics import DIGITS, TITLES
+from modelyard.evaluation.metrics import FIGURES, TITLES
+from modelyard.evaluation.report import DIGITS, show
 from modelyard.models.trained import Description
+from modelyard.package.scalars import SCALARS, from_tensor
 from modelyard.templates import render
 
 MODEL = "model.onnx"
 REFERENCE = "reference.onnx"
 GOLDEN_ATOL = 1e-2
-"""Another CPU's int8 kernels may round otherwise; a wrong file is off by far more."""
+"""Another CPU's int8 kernels may round otherwise; a wrong file is off by far more.
+
+Of a probability, or of a prediction in standard deviations of the target.
+"""
+DTYPES = {"image": "uint8", "audio": "int16", "category": "string", "text": "string"}
+"""The type of a graph's input by that of the feature; all others are float64."""
+HINTS = ("required", "enum", "minimum", "maximum", "sample_rate")
+"""What dataset.json may say of a feature that is of use to a caller."""
 
 
 @dataclass(frozen=True)
 class Facts:
     """What the package says about its model.
 
-    ``trained`` and ``shipped`` are metrics on the test split (``metrics.Report.to_json``).
+    ``trained`` and ``shipped`` are metrics on the test split (``Report.to_json``). ``unit`` is what
+    a difference between answers is measured in: 1, or the target's standard deviation.
     """
 
     dataset: Dataset
@@ -36,6 +46,7 @@ class Facts:
     judged: tuple[Judged, ...]
     chosen: str
     max_drop: float
+    unit: float
 
 
 def write(folder: Path, facts: Facts, golden: SplitColumns) -> None:
@@ -49,11 +60,13 @@ def write(folder: Path, facts: Facts, golden: SplitColumns) -> None:
     dataset = facts.dataset
     description = read_json(dataset.path / "dataset.json")
     schema = _schema(dataset, description["target"])
-    example = {"rows": json_rows(golden, slice(0, 1))}
+    types = {feature["name"]: feature["type"] for feature in dataset.features}
     write_json(folder / "schema.json", schema)
     write_json(folder / "labels.json", list(dataset.labels))
-    write_json(folder / "input_example.json", example)
-    write_json(folder / "golden.json", _golden(folder / MODEL, golden))
+    write_json(folder / "input_example.json", {"rows": json_rows(golden, slice(0, 1), types)})
+    requests = _golden(folder / MODEL, golden, types, schema["outputs"][0]["name"])
+    atol = GOLDEN_ATOL * facts.unit
+    write_json(folder / "golden.json", {"atol": atol, "requests": requests})
     shutil.copyfile(dataset.path / "preprocessing.json", folder / "preprocessing.json")
     evaluation = {
         "trained": facts.trained,
@@ -67,7 +80,10 @@ def write(folder: Path, facts: Facts, golden: SplitColumns) -> None:
         facts=facts,
         description=description,
         schema=schema,
-        names=TITLES,
+        metric=dataset.main_metric,
+        target=", ".join(_listed(description["target"])),
+        names=TITLES | FIGURES,
+        show=show,
         size_bytes=(folder / MODEL).stat().st_size,
         reference_bytes=(folder / REFERENCE).stat().st_size,
     )
@@ -80,11 +96,12 @@ def candidate_json(candidate: Judged) -> dict[str, Any]:
     return {
         "name": candidate.name,
         "size_bytes": candidate.size_bytes,
-        "validation_score": round(candidate.accuracy, DIGITS),
-        "difference": round(comparison.difference, DIGITS),
+        "within_budget": candidate.within_budget,
+        # 0.0 added to a rounded -0.0 is 0.0.
+        "validation_score": round(candidate.score, DIGITS) + 0.0,
+        "difference": round(comparison.difference, DIGITS) + 0.0,
         "low": round(comparison.low, DIGITS),
         "high": round(comparison.high, DIGITS),
-        "within_budget": candidate.within_budget,
     }
 
 
@@ -98,36 +115,62 @@ def evenly(split: SplitColumns, count: int) -> SplitColumns:
     )
 
 
-def json_rows(split: SplitColumns, chosen: slice) -> list[dict[str, Any]]:
-    """Rows as a ``/predict`` body gives them: one object a row, features by name."""
-    numbers = range(len(split.rows))[chosen]
+def json_rows(split: SplitColumns, chosen: slice, types: dict[str, str]) -> list[dict[str, Any]]:
+    """Rows as a ``/predict`` body gives them: one object a row, features by name.
+
+    Args:
+        split: The rows.
+        chosen: Which of them.
+        types: Of the features by name.
+    """
     return [
-        {name: values[number].tolist() for name, values in split.features.items()}
-        for number in numbers
+        {
+            name: from_tensor(types[name], values[number])
+            if types[name] in SCALARS
+            else values[number].tolist()
+            for name, values in split.features.items()
+        }
+        for number in range(len(split.rows))[chosen]
     ]
 
 
-def _golden(model: Path, golden: SplitColumns) -> dict[str, Any]:
+def _golden(
+    model: Path, golden: SplitColumns, types: dict[str, str], output: str
+) -> list[dict[str, Any]]:
     """Requests of one row each, with the shipped file's answers."""
     requests = []
     for number in range(len(golden.rows)):
         one = slice(number, number + 1)
         feed = {name: values[one] for name, values in golden.features.items()}
-        answers = onnx_file.answer(model, feed).astype(np.float64).round(DIGITS)
-        requests.append({"rows": json_rows(golden, one), "probabilities": answers.tolist()})
-    return {"atol": GOLDEN_ATOL, "requests": requests}
+        answers = onnx_file.answer(model, feed).astype(np.float64)
+        if output == "probabilities":
+            answers = answers.round(DIGITS)
+        requests.append({"rows": json_rows(golden, one, types), output: answers.tolist()})
+    return requests
 
 
-def _schema(dataset: Dataset, target: str) -> dict[str, Any]:
-    inputs = [
-        {"name": feature["name"], "dtype": "uint8", "shape": [-1, *_image_shape(feature)]}
-        for feature in dataset.features
-    ]
-    output = {"name": OUTPUT, "dtype": "float32", "shape": [-1, len(dataset.labels)]}
-    return {"task": dataset.task, "inputs": inputs, "outputs": [output], "target": target}
+def _schema(dataset: Dataset, target: str | list[str]) -> dict[str, Any]:
+    outputs = {
+        "name": ANSWERS[dataset.task],
+        "dtype": "float32",
+        "shape": [-1, dataset.num_outputs],
+    }
+    inputs = [_input(feature) for feature in dataset.features]
+    return {"task": dataset.task, "inputs": inputs, "outputs": [outputs], "target": target}
 
 
-def _image_shape(feature: dict[str, Any]) -> list[int]:
-    """A grey image has no channel axis."""
-    size = [feature["height"], feature["width"]]
-    return size if feature["channels"] == 1 else [*size, feature["channels"]]
+def _input(feature: dict[str, Any]) -> dict[str, Any]:
+    kind = feature["type"]
+    if kind == "image":
+        # A grey image has no channel axis.
+        colour = [] if feature["channels"] == 1 else [feature["channels"]]
+        shape = [feature["height"], feature["width"], *colour]
+    else:
+        shape = [feature["samples"]] if kind == "audio" else []
+    hints = {name: feature[name] for name in HINTS if feature.get(name) is not None}
+    dtype = DTYPES.get(kind, "float64")
+    return {"name": feature["name"], "dtype": dtype, "shape": [-1, *shape], "type": kind, **hints}
+
+
+def _listed(target: str | list[str]) -> list[str]:
+    return [target] if isinstance(target, str) else target

@@ -1,7 +1,6 @@
 """The exported graph in lower precision: fp16, and int8 in the form that suits the network.
 
-Each function takes features-to-probabilities graphs (see ``export``) and leaves its argument as it
-is.
+Each function takes features-to-outputs graphs (see ``export``) and leaves its argument as it is.
 """
 
 import logging
@@ -17,10 +16,13 @@ import numpy as np
 from modelyard.compression.onnx_file import stripped
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 CALIBRATION_BATCH = 32
 DENSE = ("Gemm", "MatMul")
+LOOKUP = "Gather"
+_MOVES = ("Slice", "Gather", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Split", "Identity")
+"""Operators whose output holds values of their input as they were."""
 
 
 def has_convolutions(model: "ModelProto") -> bool:
@@ -29,15 +31,18 @@ def has_convolutions(model: "ModelProto") -> bool:
 
 
 def to_fp16(model: "ModelProto") -> "ModelProto":
-    """Weights and arithmetic in float16; input, softmax and output stay float32."""
+    """Weights and arithmetic in float16; input and output stay float32.
+
+    So do places of categories on their way from the input to a table: float16 counts to 2,048.
+    """
     from onnxruntime.transformers import float16
 
     with _quiet():
         half = float16.convert_float_to_float16(
             _copy(model),
             keep_io_types=True,
-            op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "Softmax"],
         )
+    _keep_places(half, model)
     _sort_nodes(half)
     return stripped(half)
 
@@ -46,15 +51,13 @@ def to_int8_static(model: "ModelProto", features: np.ndarray) -> "ModelProto":
     """Weights and activations in int8, ranges fixed by calibration (QDQ), for convolutions.
 
     Activations are uint8 and weights int8 per output channel: other pairs miss the VNNI kernels of
-    ONNX Runtime. The softmax stays float32, so that probabilities are not rounded to 256 steps.
+    ONNX Runtime.
 
     Args:
         model: The fp32 graph.
-        features: float32 [R, C, H, W], calibration rows of the train split.
+        features: float32 [R, *input_shape], calibration rows of the train split.
     """
     from onnxruntime import quantization
-
-    softmax = [node.name for node in model.graph.node if node.op_type == "Softmax"]
 
     def run(target: str) -> None:
         quantization.quantize_static(
@@ -65,7 +68,6 @@ def to_int8_static(model: "ModelProto", features: np.ndarray) -> "ModelProto":
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
-            nodes_to_exclude=softmax,
         )
 
     return _quantized(run)
@@ -74,9 +76,9 @@ def to_int8_static(model: "ModelProto", features: np.ndarray) -> "ModelProto":
 def to_int8_dynamic(model: "ModelProto") -> "ModelProto":
     """Weights of dense layers in int8 per channel, their inputs quantized as they come.
 
-    Other operators are left out: ONNX Runtime's dynamic convolutions are several times slower than
-    float32. The inputs of a batch share their scale, so an answer varies with its neighbours, by
-    less than the rounding itself.
+    Tables of vectors are in int8, too. Other operators are left out: ONNX Runtime's dynamic
+    convolutions are several times slower than float32. The inputs of a batch share their scale, so
+    an answer varies with its neighbours, by less than the rounding itself.
     """
     from onnxruntime import quantization
 
@@ -84,12 +86,29 @@ def to_int8_dynamic(model: "ModelProto") -> "ModelProto":
         quantization.quantize_dynamic(
             _copy(model),
             target,
-            op_types_to_quantize=list(DENSE),
+            op_types_to_quantize=[*DENSE, LOOKUP],
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=_without_table(model),
         )
 
     return _quantized(run)
+
+
+def _without_table(model: "ModelProto") -> list[str]:
+    """Names of the look-ups in anything but a constant table of float32 vectors."""
+    from onnx import TensorProto
+
+    tables = {
+        item.name
+        for item in model.graph.initializer
+        if item.data_type == TensorProto.FLOAT and len(item.dims) == 2
+    }
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == LOOKUP and node.input[0] not in tables
+    ]
 
 
 def _quantized(run: Callable[[str], None]) -> "ModelProto":
@@ -117,6 +136,56 @@ def _reader(name: str, features: np.ndarray) -> Any:
             return None if batch is None else {name: batch}
 
     return Reader()
+
+
+def _keep_places(half: "ModelProto", model: "ModelProto") -> None:
+    """Let integers that the network reads from its input come from the float32 input itself.
+
+    Args:
+        half: The converted model, which is changed.
+        model: What it was made of.
+    """
+    from onnx import TensorProto
+
+    made = {name: node for node in model.graph.node for name in node.output}
+    inputs = {item.name for item in model.graph.input}
+    copies: dict[str, NodeProto] = {}
+
+    def exact(tensor: str) -> str | None:
+        """The tensor as float32 in ``half``, or None where it is more than moved input."""
+        if tensor in inputs:
+            return tensor
+        node = made.get(tensor)
+        if node is None or node.op_type not in _MOVES:
+            return None
+        source = exact(node.input[0])
+        if source is None:
+            return None
+        copy = type(node).FromString(node.SerializeToString())
+        copy.name, copy.input[0] = f"{node.name}_exact", source
+        copy.output[:] = [f"{name}_exact" for name in node.output]
+        copies[node.name] = copy
+        return f"{tensor}_exact"
+
+    for node in half.graph.node:
+        targets = [item.i for item in node.attribute if item.name == "to"]
+        if node.op_type == "Cast" and targets in ([TensorProto.INT64], [TensorProto.INT32]):
+            node.input[0] = exact(node.input[0]) or node.input[0]
+    half.graph.node.extend(copies.values())
+    _drop_unread(half)
+
+
+def _drop_unread(model: "ModelProto") -> None:
+    """Remove the nodes whose outputs nobody reads."""
+    graph = model.graph
+    while True:
+        read = {name for node in graph.node for name in node.input}
+        read |= {item.name for item in graph.output}
+        unread = [node for node in graph.node if read.isdisjoint(node.output)]
+        if not unread:
+            return
+        for node in unread:
+            graph.node.remove(node)
 
 
 def _sort_nodes(model: "ModelProto") -> None:

@@ -8,8 +8,8 @@ from modelyard.compression.candidates import REFERENCE, Judged
 AS_QUICK = 1.2
 """Medians up to this many times the best count as equal: two runs of one machine differ by less."""
 
-UNSEEN_MS = 0.05
-"""Nor does a caller see a difference up to this: a request costs about 0.1 ms without a model."""
+UNSEEN_MS = 0.01
+"""Nor is a difference up to this seen: a request costs about 0.1 ms without any model."""
 
 
 def select(

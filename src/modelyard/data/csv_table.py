@@ -21,6 +21,8 @@ from modelyard.params import DataParams
 
 _PEEK_ROWS = 20
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
+_ENCODINGS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
+_ENCODING_HINT = "Save the file as UTF-8, or set data.dialect.encoding."
 _PLACE = re.compile(r"CSV column #(?P<column>\d+): Row #(?P<row>\d+)")
 
 
@@ -71,9 +73,10 @@ def _blocks(
 
     names = [str(index) for index in range(width)]
     header = int(params.dialect.header)
+    before = 1 + header + params.dialect.skip_rows
 
     def set_aside(row: Any) -> str:
-        ragged.append((row.number - 1 - header, row.actual_columns, row.text))
+        ragged.append((row.number - before, row.actual_columns, row.text))
         return "skip"
 
     try:
@@ -85,28 +88,33 @@ def _blocks(
                 read_options=pa_csv.ReadOptions(
                     use_threads=False,
                     column_names=names,
+                    encoding=params.dialect.encoding.replace("utf-8", "utf8"),
+                    skip_rows=params.dialect.skip_rows,
                     skip_rows_after_names=header,
                     block_size=max(4 << 20, 16 * width),
                 ),
                 parse_options=pa_csv.ParseOptions(
-                    delimiter=params.dialect.delimiter, invalid_row_handler=set_aside
+                    delimiter=params.dialect.delimiter,
+                    quote_char=params.dialect.quote_char,
+                    invalid_row_handler=set_aside,
                 ),
                 convert_options=pa_csv.ConvertOptions(
                     column_types={name: pa.string() for name in names}, strings_can_be_null=False
                 ),
             )
             yield from reader
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
+    except (pa.ArrowInvalid, OSError, EOFError, UnicodeError) as error:
         raise _unreadable(path, error, params) from error
 
 
 def _unreadable(path: Path, error: Exception, params: DataParams) -> SourceError:
     message = str(error)
     if place := _PLACE.search(message):
-        row = int(place["row"]) - 1 - int(params.dialect.header)
+        row = int(place["row"]) - 1 - int(params.dialect.header) - params.dialect.skip_rows
         return SourceError(
-            f"{path.name}: row {row}, column {place['column']} is not UTF-8 text",
-            "Save the file as UTF-8.",
+            f"{path.name}: row {row}, column {place['column']} is not "
+            f"{params.dialect.encoding.upper()} text",
+            _ENCODING_HINT,
         )
     if "compress" in message or "zlib" in message:
         return SourceError(
@@ -157,8 +165,12 @@ def _delimiter_hint(path: Path, params: DataParams, expected: int) -> str:
 
 
 def _first_rows(path: Path, params: DataParams) -> list[list[str]]:
-    text = _first_text(path, max(1 << 16, 8 * num_columns(params)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=params.dialect.delimiter)
+    dialect = params.dialect
+    text = _first_text(path, max(1 << 16, 8 * num_columns(params)), dialect.encoding)
+    lines = io.StringIO(text, newline="")
+    for _ in range(dialect.skip_rows):
+        lines.readline()
+    reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote_char)
     try:
         rows = [row for row, _ in zip(reader, range(_PEEK_ROWS), strict=False)]
     except csv.Error as error:
@@ -168,7 +180,7 @@ def _first_rows(path: Path, params: DataParams) -> list[list[str]]:
     return [row for row in rows if row]
 
 
-def _first_text(path: Path, size: int) -> str:
+def _first_text(path: Path, size: int, encoding: str) -> str:
     """The first lines of the file, whole lines of about ``size`` bytes in all."""
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else Path.open
     try:
@@ -182,16 +194,17 @@ def _first_text(path: Path, size: int) -> str:
     if block.startswith(b"\x1f\x8b"):
         raise SourceError(f"{path.name} is gzipped", "Give the file a name that ends in .gz")
     try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(block)
+        text = codecs.getincrementaldecoder(_ENCODINGS[encoding])().decode(block)
     except UnicodeDecodeError as error:
         row = block[: error.start].count(b"\n")
         raise SourceError(
-            f"{path.name}: line {row + 1} is not UTF-8 text (byte 0x{block[error.start]:02x})",
-            "Save the file as UTF-8.",
+            f"{path.name}: line {row + 1} is not {encoding.upper()} text "
+            f"(byte 0x{block[error.start]:02x})",
+            _ENCODING_HINT,
         ) from error
     if "\0" in text:
         raise SourceError(
-            f"{path.name} is not UTF-8 text: it holds null bytes", "Save the file as UTF-8."
+            f"{path.name} is not {encoding.upper()} text: it holds null bytes", _ENCODING_HINT
         )
     return text
 

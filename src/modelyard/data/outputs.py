@@ -54,6 +54,20 @@ def disk_errors(place: Path) -> Iterator[None]:
         raise
 
 
+def check_space(folder: Path, needed: int, name: str) -> None:
+    """Compare ``needed`` bytes with the free space of the disk that ``folder`` is on.
+
+    Raises:
+        WorkspaceError: there is less.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WorkspaceError(
+            f"{name} takes {needed / 1e9:.1f} GB, and there is only {free / 1e9:.1f} GB of space",
+            "Free some space, then run again.",
+        )
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Parquet as batches: columns by name, the image as one list column or a column a pixel."""
+"""Parquet as batches: columns by name, the picture or sound as one column, or one a pixel."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.data.packed import is_encoded, is_list
 from modelyard.data.positions import columns_by_name
 from modelyard.data.quarantine import Rejection
 from modelyard.errors import SourceError
@@ -45,25 +46,21 @@ def open_parquet(
 
 
 def _columns(path: Path, schema: Any, params: DataParams) -> dict[str, list[int]]:
-    """As ``columns_by_name``, but an image may be one list column of its name."""
-    import pyarrow as pa
-
+    """As ``columns_by_name``, but a picture may be one column of lists or of encoded files."""
     names = list(schema.names)
-    image = params.image.name
-    if image not in names:
+    media = params.media
+    if media.column not in names:
         return columns_by_name(path, names, params)
-    kind = schema.field(image).type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list and not pa.types.is_fixed_size_list(kind):
-        if params.image.num_columns == 1:
+    kind = schema.field(media.column).type
+    if not is_encoded(kind) and not (media.type == "image" and is_list(kind)):
+        if media.num_columns == 1 and media.type == "image":
             return columns_by_name(path, names, params)
+        what = "lists of pixels or encoded pictures" if media.type == "image" else "WAV files"
         raise SourceError(
-            f"{path.name}: the column {image!r} holds {kind}, not lists of pixels",
-            "Store each image as a list of height x width x channels integers.",
+            f"{path.name}: the column {media.column!r} holds {kind}, not {what}",
+            "Store each image as a list of height x width x channels integers, or as the bytes "
+            "of a file."
+            if media.type == "image"
+            else "Store each sound as the bytes of a file.",
         )
-    # As many stand-ins as the image has pixels let the check by name count them.
-    others = [name for name in names if name != image]
-    pixels = [f"{image}[{index}]" for index in range(params.image.num_columns)]
-    places = columns_by_name(path, others + pixels, params)
-    found = {name: [names.index(others[i])] for name, (i, *_) in places.items() if name != image}
-    return found | {image: [names.index(image)]}
+    return columns_by_name(path, names, params, whole=media.column)

@@ -22,14 +22,16 @@ def columns_by_position(params: DataParams) -> dict[str, list[int]]:
     return positions
 
 
-def columns_by_name(path: Path, names: list[str], params: DataParams) -> dict[str, list[int]]:
+def columns_by_name(
+    path: Path, names: list[str], params: DataParams, whole: str | None = None
+) -> dict[str, list[int]]:
     """The positions of each field's columns in a table with the column ``names``.
 
-    The image takes those left over.
+    The picture or sound stands in the column ``whole``; without it the image takes those left over.
 
     Raises:
-        SourceError: a field has no column or two, or the columns left for the image are not one a
-            pixel.
+        SourceError: a field has no column or two, the columns left for the image are not one a
+            pixel, or there is a column of no field.
     """
     clean = [name.strip() for name in names]
     if clean and all(_is_number(name) for name in clean):
@@ -39,15 +41,22 @@ def columns_by_name(path: Path, names: list[str], params: DataParams) -> dict[st
         )
     positions: dict[str, list[int]] = {}
     for field in params.schema_.fields:
-        if field.type == "image":
+        if field.name == params.media.name and whole is None:
             continue
-        places = [index for index, name in enumerate(clean) if name == field.name]
+        places = [index for index, name in enumerate(clean) if name == field.column]
         if len(places) != 1:
-            raise _not_one(path, field.name, clean, len(places))
+            raise _not_one(path, field.column, clean, len(places))
         positions[field.name] = places
     taken = {place for places in positions.values() for place in places}
-    image = params.image
     rest = [index for index in range(len(clean)) if index not in taken]
+    if whole is not None:
+        if rest and params.schema_.rest == "refuse":
+            raise SourceError(
+                f"{path.name}: the column {clean[rest[0]]!r} is no field of the schema",
+                "Declare it as a field, or set data.schema.rest: drop.",
+            )
+        return positions
+    image = params.image
     if len(rest) != image.num_columns:
         raise SourceError(
             f"{path.name}: {len(rest)} columns are left for the image {image.name!r}, which needs "

@@ -1,7 +1,7 @@
-"""Packed image tables, read in batches: CSV (plain or .gz) and Parquet, a row an image.
+"""Packed tables, read in batches: CSV (plain or .gz) and Parquet, a row an image or sound.
 
-A field's columns are found by position where there is no header, else by name; the image field then
-takes all the columns that no other field names, in their order. A row with the wrong number of
+A field's columns are found by position where there is no header, else by name; an image of pixels
+then takes all the columns that no other field names, in their order. A row with the wrong number of
 columns is set aside; a file that cannot be read as declared stops the reading with what to change.
 """
 
@@ -26,8 +26,8 @@ class Batch:
     """Consecutive rows: ``rows`` int64 [N] is their position in the source, from 0.
 
     ``columns`` gives each field's ``pyarrow`` arrays [N] as they were read: one for a scalar field;
-    for an image one a pixel, or a single list array. ``rejections`` are rows that could not be
-    taken apart.
+    for an image one a pixel, or a single array of lists or of encoded files. ``rejections`` are
+    rows that could not be taken apart.
     """
 
     rows: np.ndarray
@@ -36,7 +36,7 @@ class Batch:
 
 
 def read_batches(path: Path, params: DataParams) -> Iterator[Batch]:
-    """Read a packed image table.
+    """Read a packed table of pictures or sounds.
 
     Raises:
         SourceError: the file is of no known format, empty, cut off, in another encoding, or laid
@@ -47,6 +47,11 @@ def read_batches(path: Path, params: DataParams) -> Iterator[Batch]:
     if not name.endswith(FORMATS):
         raise SourceError(
             f"{path.name}: files of this kind are not read", f"Supported: {', '.join(FORMATS)}"
+        )
+    if params.kind == "audio" and not name.endswith(".parquet"):
+        raise SourceError(
+            f"{path.name}: sounds are not read from delimited text",
+            "Give WAV files, data.source: sounds/{label}_*.wav, or Parquet with their bytes.",
         )
     batches = open_parquet(path, params) if name.endswith(".parquet") else open_csv(path, params)
     for rows, columns, rejections in batches:

@@ -1,36 +1,46 @@
 """The HTML report of data and validation: of a dataset version, or of a source that was refused."""
 
 import io
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from modelyard.artifacts import SPLITS, write_atomic
-from modelyard.data.contract import Checked
 from modelyard.data.dataset import Accepted
-from modelyard.data.quarantine import Rejection, commonest, num_rows
+from modelyard.data.quarantine import Refused
 from modelyard.data.validation import Validation
 from modelyard.params import DataParams
 from modelyard.templates import render
 
-_MAX_CLASSES = 40
-_MAX_REFUSED = 200
-_NUM_SAMPLES = 12
 _GAP = 4
+_NUM_VALUES = 5
+_BAR_WIDTH, _BAR_HEIGHT = 8, 36
 
 
-@dataclass(frozen=True)
+@dataclass
 class DataReport:
-    """What there is to show of a dataset version; of a refused source, as far as it came."""
+    """What there is to show of a dataset version; of a refused source, as far as it came.
+
+    ``samples`` are pictures by class, ``counts`` says what was converted or left out and how often.
+    """
+
+    MAX_CLASSES: ClassVar[int] = 40
+    NUM_SAMPLES: ClassVar[int] = 12
 
     params: DataParams
-    checked: Checked | None = None
+    num_read: int = 0
+    refused: Refused = field(default_factory=Refused)
+    counts: dict[str, int] = field(default_factory=dict)
     validation: Validation | None = None
     accepted: Accepted | None = None
+    samples: list[tuple[str, np.ndarray]] = field(default_factory=list)
     refusal: str = ""
+
+    def read(self, num_read: int, refused: Refused, counts: dict[str, int]) -> None:
+        """Take in how many rows there were, which were refused, and what was done to the others."""
+        self.num_read, self.refused, self.counts = num_read, refused, counts
 
 
 def write_report(path: Path, report: DataReport) -> None:
@@ -38,43 +48,43 @@ def write_report(path: Path, report: DataReport) -> None:
 
     Equal data give equal bytes.
     """
-    refused = _refused(report)
+    accepted, refused = report.accepted, report.refused
     html = render(
         "data.html.j2",
         refusal=report.refusal,
         params=report.params,
-        tiles=_tiles(report, refused),
+        target=", ".join(report.params.targets),
+        tiles=_tiles(report),
         splits=SPLITS,
-        classes=_classes(report.accepted) if report.accepted else [],
-        samples=_samples(report.accepted, report.params) if report.accepted else [],
+        classes=_classes(accepted) if accepted else [],
+        samples=[(label, _strip(images)) for label, images in report.samples] if accepted else [],
+        columns=_columns(accepted) if accepted else [],
+        counts=report.counts,
         verdicts=report.validation.verdicts if report.validation else [],
-        refused=refused[:_MAX_REFUSED],
-        num_refused=len(refused),
-        reasons=commonest(refused),
-        max_classes=_MAX_CLASSES,
+        refused=refused.first,
+        num_refused=refused.num_rejections,
+        reasons=refused.reasons,
+        max_classes=report.MAX_CLASSES,
     )
     write_atomic(path, html.encode())
 
 
-def _refused(report: DataReport) -> list[Rejection]:
-    checked = report.checked.rejections if report.checked else ()
-    validated = report.validation.rejections if report.validation else ()
-    return sorted({*checked, *validated})
-
-
-def _tiles(report: DataReport, refused: list[Rejection]) -> list[tuple[str, str]]:
+def _tiles(report: DataReport) -> list[tuple[str, str]]:
     """Key figures: value and label."""
     tiles: list[tuple[str, str]] = []
-    if report.checked:
-        num = num_rows(refused)
+    if report.num_read:
+        num = report.refused.num_rows
         tiles += [
-            (f"{report.checked.num_read:,}", "rows read"),
-            (f"{report.checked.num_read - num:,}", "rows accepted"),
+            (f"{report.num_read:,}", "rows read"),
+            (f"{report.num_read - num:,}", "rows accepted"),
             (f"{num:,}", "rows refused"),
         ]
     if report.accepted:
         tiles += [(f"{num:,}", name) for name, num in report.accepted.num_rows.items()]
-        tiles.append((f"{len(report.accepted.labels):,}", "classes"))
+        if report.accepted.targets.labels:
+            single = report.accepted.targets.values.ndim == 1
+            word = "classes" if single else "labels"
+            tiles.append((f"{len(report.accepted.targets.labels):,}", word))
     if report.validation:
         total = len(report.validation.verdicts)
         tiles.append((f"{total - len(report.validation.failed)} of {total}", "expectations met"))
@@ -86,29 +96,76 @@ def _classes(accepted: Accepted) -> list[dict[str, Any]]:
 
     Name, rows by split, and each part's share of the longest bar.
     """
-    counts = Counter(accepted.targets.tolist())
-    shown = sorted(code for code, _ in counts.most_common(_MAX_CLASSES))
-    longest = max(counts.values())
-    by_split = {name: Counter(accepted.targets[accepted.parts[name]].tolist()) for name in SPLITS}
+    targets = accepted.targets
+    if not targets.labels:
+        return []
+    by_split = np.stack(
+        [_counts(targets.values[accepted.parts == part], len(targets.labels)) for part in range(3)],
+        axis=1,
+    )
+    totals = by_split.sum(axis=1)
+    shown = sorted(np.argsort(-totals, kind="stable")[: DataReport.MAX_CLASSES].tolist())
+    longest = max(1, int(totals.max()))
     return [
         {
-            "label": accepted.labels[code],
-            "total": counts[code],
-            "parts": [by_split[name][code] for name in SPLITS],
-            "shares": [f"{100 * by_split[name][code] / longest:.3f}" for name in SPLITS],
+            "label": targets.labels[code],
+            "total": int(totals[code]),
+            "parts": by_split[code].tolist(),
+            "shares": [f"{100 * count / longest:.3f}" for count in by_split[code].tolist()],
         }
         for code in shown
     ]
 
 
-def _samples(accepted: Accepted, params: DataParams) -> list[tuple[str, bytes]]:
-    """For each class (at most ``_MAX_CLASSES``) its first pictures in train, as one PNG."""
-    train = accepted.parts["train"]
-    strips = []
-    for code, label in enumerate(accepted.labels[:_MAX_CLASSES]):
-        positions = train[accepted.targets[train] == code][:_NUM_SAMPLES]
-        strips.append((label, _strip(accepted.images(positions, params))))
-    return strips
+def _counts(values: np.ndarray, num_labels: int) -> np.ndarray:
+    if values.ndim == 2:
+        return values.sum(axis=0, dtype=np.int64)
+    return np.bincount(values, minlength=num_labels)
+
+
+def _columns(accepted: Accepted) -> list[dict[str, Any]]:
+    """Each column of the profile: type, share missing, range, and a histogram or its values."""
+    roles = {item["name"]: "feature" for item in accepted.features}
+    columns = []
+    for name, profile in accepted.profiles["columns"].items():
+        item = {
+            "name": name,
+            "type": profile["type"],
+            "role": roles.get(name, ""),
+            "missing": f"{profile['missing']:.1%}",
+            "figures": "",
+            "bars": [],
+            "values": [],
+        }
+        if "values" in profile:
+            common = profile["values"][:_NUM_VALUES]
+            total = max(1, profile["sampled"])
+            item["values"] = [(value, f"{count / total:.1%}") for value, count in common]
+            item["figures"] = f"{profile['num_distinct']:,} different"
+        elif "mean" in profile:
+            unit = " characters" if profile["type"] == "text" else ""
+            item["figures"] = (
+                f"{profile['min']:.6g} to {profile['max']:.6g}{unit}, "
+                f"mean {profile['mean']:.6g}, deviation {profile['std']:.6g}"
+            )
+            item["bars"] = _bars(profile["bars"])
+        columns.append(item)
+    return columns
+
+
+def _bars(counts: list[int]) -> list[dict[str, str]]:
+    """The bars of a small SVG picture, ``_BAR_HEIGHT`` high."""
+    highest = max(counts, default=0)
+    heights = [_BAR_HEIGHT * count / highest if highest else 0 for count in counts]
+    return [
+        {
+            "x": str(index * _BAR_WIDTH),
+            "y": f"{_BAR_HEIGHT - height:.1f}",
+            "width": str(_BAR_WIDTH - 1),
+            "height": f"{height:.1f}",
+        }
+        for index, height in enumerate(heights)
+    ]
 
 
 def _strip(images: np.ndarray) -> bytes:

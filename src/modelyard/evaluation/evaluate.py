@@ -2,18 +2,23 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from modelyard.artifacts import Dataset, Evaluation, Layout, TrainedModel, read_json, write_json
+from modelyard.artifacts import Dataset, Evaluation, Layout, TrainedModel, write_json
 from modelyard.data.columns import SplitColumns, read_split
 from modelyard.data.outputs import disk_errors, replaced_folder
 from modelyard.data.preprocessing import Preprocessing
-from modelyard.evaluation import metrics, pictures
+from modelyard.evaluation import page
+from modelyard.evaluation.findings import Findings
+from modelyard.evaluation.groups import measure_groups
+from modelyard.evaluation.metrics import measure
 from modelyard.evaluation.predict import predict
+from modelyard.evaluation.rivals import read_folds, read_rivals
+from modelyard.evaluation.tasks import Scoring
 from modelyard.models import trained as trained_folder
 from modelyard.params import EvaluateParams
-from modelyard.templates import render
 
 _log = logging.getLogger(__name__)
 
@@ -21,9 +26,9 @@ _log = logging.getLogger(__name__)
 def evaluate(layout: Layout, params: EvaluateParams) -> Evaluation:
     """Measure the trained network on the test split and write the report.
 
-    Reads the dataset and the trained folder. Writes ``layout.evaluation`` (report.html, the
-    pictures, predictions.parquet with columns row, target, probabilities) and
-    ``metrics/evaluate.json``.
+    Reads the dataset, the trained folder, and the metrics of baselines and cross_validate. Writes
+    ``layout.evaluation`` (report.html, the pictures, predictions.parquet with columns row, target,
+    and probabilities or prediction) and ``metrics/evaluate.json``.
 
     Args:
         layout: The project's folders.
@@ -33,64 +38,48 @@ def evaluate(layout: Layout, params: EvaluateParams) -> Evaluation:
         The report's folder and the metrics.
 
     Raises:
-        WorkspaceError: there is no trained model, or no space to write.
+        WorkspaceError: an earlier stage's result is missing, or there is no space to write.
     """
     dataset, trained = Dataset.read(layout.dataset), TrainedModel(layout.trained)
-    split = read_split(dataset, "test")
+    split, scoring = read_split(dataset, "test"), Scoring.read(dataset)
     preprocessing = Preprocessing.read(layout.dataset / "preprocessing.json")
     module = trained_folder.load(trained, layout.root)
-    probabilities = predict(module, preprocessing.transform(split.features))
-    report = metrics.measure(
-        probabilities,
-        split.targets,
-        dataset.labels,
-        bootstrap=params.bootstrap,
-        confidence=params.confidence,
-        seed=params.seed,
+    answers = predict(module, preprocessing, split.features, dataset.task)
+    scores = scoring.scores(answers, split.targets)
+    findings = Findings(
+        scoring=scoring,
+        report=measure(answers, split.targets, dataset.labels, scoring, params),
+        groups=measure_groups(
+            split.sensitive, answers, split.targets, dataset.labels, scoring, params
+        ),
+        rivals=read_rivals(layout, scores, scoring, params.confidence),
+        folds=read_folds(layout),
     )
-    _log.info("test accuracy %.4f on %d rows", report.metrics["accuracy"].value, report.rows)
+    _log.info("test %s %.4f on %d rows", scoring.metric, scores.mean(), len(scores))
     with replaced_folder(layout.evaluation) as folder:
-        _write_predictions(folder / "predictions.parquet", split, probabilities)
-        _write_report(folder, report, dataset, trained)
+        _write_predictions(folder / "predictions.parquet", split, answers)
+        page.write(folder, findings, dataset, trained, answers, split.targets)
     with disk_errors(layout.metrics("evaluate")):
-        write_json(layout.metrics("evaluate"), report.to_json())
-    return Evaluation(layout.evaluation, report.to_json())
+        write_json(layout.metrics("evaluate"), findings.to_json())
+    return Evaluation(layout.evaluation, findings.to_json())
 
 
-def _write_predictions(path: Path, split: SplitColumns, probabilities: np.ndarray) -> None:
+def _write_predictions(path: Path, split: SplitColumns, answers: np.ndarray) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    flat = pa.array(probabilities.ravel(), pa.float32())
-    table = pa.table(
-        {
-            "row": pa.array(split.rows, pa.int64()),
-            "target": pa.array(split.targets, pa.int64()),
-            "probabilities": pa.FixedSizeListArray.from_arrays(flat, probabilities.shape[1]),
-        }
-    )
-    pq.write_table(table, path)
+    columns = {"row": pa.array(split.rows, pa.int64()), "target": _column(split.targets)}
+    if split.targets.dtype.kind == "f":
+        columns["prediction"] = pa.array(answers[:, 0], pa.float32())
+    else:
+        columns["probabilities"] = _column(answers.astype(np.float32))
+    pq.write_table(pa.table(columns), path)
 
 
-def _write_report(
-    folder: Path, report: metrics.Report, dataset: Dataset, trained: TrainedModel
-) -> None:
-    description = trained_folder.describe(trained)
-    images = {
-        "confusion_matrix": pictures.confusion_matrix(report),
-        "reliability": pictures.reliability(report),
-        "history": pictures.history(
-            read_json(trained.path / trained_folder.HISTORY), description.best_epoch
-        ),
-    }
-    for name, image in images.items():
-        (folder / f"{name}.png").write_bytes(image)
-    page = render(
-        "evaluation.html.j2",
-        report=report,
-        dataset=dataset,
-        model=description,
-        images=images,
-        names=metrics.TITLES,
-    )
-    (folder / "report.html").write_text(page, encoding="utf-8")
+def _column(values: np.ndarray) -> Any:
+    """A column of numbers, or of lists of one length for [N, K]."""
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

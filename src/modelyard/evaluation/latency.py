@@ -78,16 +78,19 @@ def read_measurement(measurements: Path, file_sha256: str) -> Measurement | None
         return None
 
 
-def measure_latency(files: dict[str, Path], measurements: Path) -> dict[str, Measurement]:
+def measure_latency(
+    files: dict[str, Path], measurements: Path, rows: "dict[str, np.ndarray]"
+) -> dict[str, Measurement]:
     """Latency of each ONNX file, measured together or, where all are known on this machine, read.
 
     If one is unknown, all are measured anew: figures that are to be compared come from the same
     minute. The files take turns in short slices, so that what else the machine does meets all of
-    them alike; inputs are zeros of the declared shape and type.
+    them alike.
 
     Args:
         files: ONNX files by name; a dynamic first axis is the batch.
         measurements: Folder that keeps the results.
+        rows: Raw columns by input name, [N, ...] each: what a text costs depends on its words.
 
     Returns:
         A measurement by name.
@@ -98,7 +101,7 @@ def measure_latency(files: dict[str, Path], measurements: Path) -> dict[str, Mea
     if len(found) == len(files):
         return found
     machine = this_machine()
-    measured = _measure({name: _Subject.load(path) for name, path in files.items()})
+    measured = _measure({name: _Subject.load(path, rows) for name, path in files.items()})
     for name, measurement in measured.items():
         content = {"machine": asdict(machine), "latency": asdict(measurement)}
         write_json(_path(measurements, machine, digests[name]), content)
@@ -114,14 +117,19 @@ class _Subject:
     batch: "dict[str, np.ndarray]"
 
     @classmethod
-    def load(cls, path: Path) -> "_Subject":
+    def load(cls, path: Path, rows: "dict[str, np.ndarray]") -> "_Subject":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return cls(session, _zeros(session, 1), _zeros(session, BATCH))
+        names = [item.name for item in session.get_inputs()]
+        return cls(
+            session,
+            {name: rows[name][:1] for name in names},
+            {name: _repeated(rows[name], BATCH) for name in names},
+        )
 
     def run(self, feed: "dict[str, np.ndarray]", seconds: float) -> list[float]:
         """Milliseconds of each call until ``seconds`` have passed, at least one."""
@@ -159,17 +167,9 @@ def _summary(one_row: list[float], batch: list[float]) -> Measurement:
     return Measurement(p50, p95, batch_p50, batch_p95)
 
 
-def _zeros(session: Any, rows: int) -> "dict[str, np.ndarray]":
-    import numpy as np
-
-    feed = {}
-    for item in session.get_inputs():
-        dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(
-            item.type, item.type.removeprefix("tensor(").removesuffix(")")
-        )
-        shape = [rows, *(size if isinstance(size, int) else 1 for size in item.shape[1:])]
-        feed[item.name] = np.zeros(shape, dtype=dtype)
-    return feed
+def _repeated(column: "np.ndarray", count: int) -> "np.ndarray":
+    """The first ``count`` rows, begun again where there are fewer."""
+    return column[[number % len(column) for number in range(count)]]
 
 
 def _cpu_model() -> str:

@@ -1,4 +1,4 @@
-"""Answers of a trained network: probabilities, the same bits whatever the number of cores."""
+"""Answers of a trained network, the same bits whatever the number of cores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,27 +6,51 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelyard.data.preprocessing import Preprocessing
+from modelyard.evaluation.tasks import to_answers
+
 if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 256
+BLOCK = 4096
+"""Raw rows that are prepared at once: a wide text of many rows does not fit into memory."""
 
 
-def predict(module: "nn.Module", features: np.ndarray) -> np.ndarray:
-    """Class probabilities of a network that gives logits.
+def predict(
+    module: "nn.Module", preprocessing: Preprocessing, rows: dict[str, np.ndarray], task: str
+) -> np.ndarray:
+    """What a network answers to raw rows.
 
     Args:
-        module: Maps float32 [N, C, H, W] to logits [N, K]; in evaluation mode.
-        features: float32 [N, C, H, W].
+        module: Maps float32 [N, *input_shape] to outputs [N, K]; in evaluation mode.
+        preprocessing: Fitted on the train split.
+        rows: Raw columns by feature name, [N, ...] each.
+        task: Of the dataset.
 
     Returns:
-        float32 [N, K], rows sum to 1.
+        Probabilities float32 [N, K], or predictions float32 [N, 1] in the target's unit.
     """
+    num_rows = len(next(iter(rows.values())))
+    parts = [
+        outputs(
+            module,
+            preprocessing.transform(
+                {name: column[start : start + BLOCK] for name, column in rows.items()}
+            ),
+        )
+        for start in range(0, num_rows, BLOCK)
+    ]
+    return to_answers(task, np.concatenate(parts), preprocessing.target)
+
+
+def outputs(module: "nn.Module", features: np.ndarray) -> np.ndarray:
+    """The network's outputs float32 [N, K] for prepared rows float32 [N, *input_shape]."""
     import torch
 
     with torch.inference_mode(), _one_thread():
         parts = [
-            torch.softmax(module(torch.from_numpy(features[start : start + BATCH])).float(), dim=1)
+            module(torch.from_numpy(features[start : start + BATCH])).float()
             for start in range(0, len(features), BATCH)
         ]
         return torch.cat(parts).numpy()

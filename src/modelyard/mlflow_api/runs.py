@@ -52,6 +52,15 @@ class RunsApi(Transport):
         }
         return [Run.parse(tree) for tree in self.call("POST", "/runs/search", body).get("runs", [])]
 
+    def latest_runs(self, experiment: str, limit: int = 200) -> list[Run]:
+        """The runs of the experiment of that name, newest first; none where it does not exist."""
+        found = self._experiment(experiment)
+        if found is None:
+            return []
+        order = ["attributes.start_time DESC"]
+        body = {"experiment_ids": [found], "max_results": limit, "order_by": order}
+        return [Run.parse(tree) for tree in self.call("POST", "/runs/search", body).get("runs", [])]
+
     def end_run(self, run_id: str, end_ms: int, status: str = "FINISHED") -> None:
         """Set the end (ms since 1970) and status of a run."""
         body = {"run_id": run_id, "status": status, "end_time": end_ms}

@@ -1,4 +1,4 @@
-"""The model zoo, and the way to the user's own factory: images in, logits out."""
+"""The model zoo, and the way to the user's own factory: rows in, logits out."""
 
 from modelyard.models.factory import build
 from modelyard.models.trained import load, save

@@ -8,14 +8,14 @@ from modelyard.models.arguments import CnnArguments, refuse
 class Cnn(nn.Module):
     """Stages of 3x3 convolution, batch norm, ReLU and 2x2 max pooling, then one hidden layer.
 
-    Maps float32 [N, C, H, W] to logits float32 [N, num_classes].
+    Maps float32 [N, C, H, W] to logits float32 [N, num_outputs].
 
     Raises:
         ParamsError: there are more stages than the image can be halved.
     """
 
     def __init__(
-        self, input_shape: tuple[int, int, int], num_classes: int, arguments: CnnArguments
+        self, input_shape: tuple[int, ...], num_outputs: int, arguments: CnnArguments
     ) -> None:
         super().__init__()
         features, height, width = input_shape
@@ -43,7 +43,7 @@ class Cnn(nn.Module):
         ]
         if arguments.dropout:
             head.append(nn.Dropout(arguments.dropout))
-        head.append(nn.Linear(arguments.hidden, num_classes))
+        head.append(nn.Linear(arguments.hidden, num_outputs))
         self.head = nn.Sequential(*head)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:  # noqa: N803 the axes are part of the name

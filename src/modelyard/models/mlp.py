@@ -1,4 +1,6 @@
-"""A multilayer perceptron over the flattened image."""
+"""A multilayer perceptron over the flattened row."""
+
+import math
 
 from torch import Tensor, nn
 
@@ -8,15 +10,14 @@ from modelyard.models.arguments import MlpArguments
 class Mlp(nn.Module):
     """Linear layers with ReLU, and batch norm and dropout if asked for.
 
-    Maps float32 [N, C, H, W] to logits float32 [N, num_classes].
+    Maps float32 [N, ...] to logits float32 [N, num_outputs].
     """
 
     def __init__(
-        self, input_shape: tuple[int, int, int], num_classes: int, arguments: MlpArguments
+        self, input_shape: tuple[int, ...], num_outputs: int, arguments: MlpArguments
     ) -> None:
         super().__init__()
-        channels, height, width = input_shape
-        features = channels * height * width
+        features = math.prod(input_shape)
         layers: list[nn.Module] = [nn.Flatten()]
         for hidden in arguments.hidden:
             layers.append(nn.Linear(features, hidden, bias=not arguments.batch_norm))
@@ -26,9 +27,9 @@ class Mlp(nn.Module):
             if arguments.dropout:
                 layers.append(nn.Dropout(arguments.dropout))
             features = hidden
-        layers.append(nn.Linear(features, num_classes))
+        layers.append(nn.Linear(features, num_outputs))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, images_NCHW: Tensor) -> Tensor:  # noqa: N803 the axes are part of the name
+    def forward(self, rows: Tensor) -> Tensor:
         """Logits of a batch."""
-        return self.layers(images_NCHW)
+        return self.layers(rows)

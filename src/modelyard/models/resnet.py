@@ -35,11 +35,11 @@ class Resnet(nn.Module):
 
     The stages have width, 2 x width and 4 x width channels.
 
-    Maps float32 [N, C, H, W] to logits float32 [N, num_classes].
+    Maps float32 [N, C, H, W] to logits float32 [N, num_outputs].
     """
 
     def __init__(
-        self, input_shape: tuple[int, int, int], num_classes: int, arguments: ResnetArguments
+        self, input_shape: tuple[int, ...], num_outputs: int, arguments: ResnetArguments
     ) -> None:
         super().__init__()
         features = arguments.width
@@ -54,7 +54,7 @@ class Resnet(nn.Module):
                 layers.append(BasicBlock(features, channels, 2 if stage and not block else 1))
                 features = channels
         self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(features, num_classes)
+        self.head = nn.Linear(features, num_outputs)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:  # noqa: N803 the axes are part of the name
         """Logits of a batch."""

@@ -21,12 +21,17 @@ HISTORY = "history.json"
 
 @dataclass(frozen=True)
 class Description:
-    """What ``model.json`` says: how to build the network again, and how its training went."""
+    """What ``model.json`` says: how to build the network again, and how its training went.
+
+    ``input_shape``, ``embeddings`` and ``num_outputs`` are those that ``build`` was called with.
+    """
 
     factory: str
     args: dict[str, Any]
-    input_shape: tuple[int, int, int]
-    num_classes: int
+    task: str
+    input_shape: tuple[int, ...]
+    embeddings: tuple[tuple[int, int], ...]
+    num_outputs: int
     best_epoch: int
     epochs_run: int
     num_parameters: int
@@ -44,7 +49,9 @@ def describe(trained: TrainedModel) -> Description:
         raise WorkspaceError(
             f"there is no trained model in {trained.path}", "Run the stage train first."
         ) from None
-    return Description(**{**tree, "input_shape": tuple(tree["input_shape"])})
+    tree["input_shape"] = tuple(tree["input_shape"])
+    tree["embeddings"] = tuple(map(tuple, tree["embeddings"]))
+    return Description(**tree)
 
 
 def load(trained: TrainedModel, root: Path) -> "nn.Module":
@@ -62,7 +69,13 @@ def load(trained: TrainedModel, root: Path) -> "nn.Module":
 
     description = describe(trained)
     params = ModelParams(factory=description.factory, args=description.args)
-    model = build(params, description.input_shape, description.num_classes, root)
+    model = build(
+        params,
+        description.input_shape,
+        description.num_outputs,
+        root,
+        description.embeddings,
+    )
     try:
         model.load_state_dict(load_file(trained.path / WEIGHTS), strict=True)
     except RuntimeError as error:

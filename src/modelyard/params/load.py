@@ -49,7 +49,7 @@ def parse(tree: Any) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
+        lines = [explain(dict(item)) for item in error.errors()]
         raise ParamsError("\n".join(lines), remedy) from None
 
 
@@ -115,15 +115,20 @@ def _assign(node: Any, keys: list[str], value: Any, override: str) -> None:
             node = node[index]
 
 
-def _explain(item: dict[str, Any]) -> str:
-    """One line for one pydantic error: path, problem, value, nearest valid value."""
+def explain(item: dict[str, Any], root: type[BaseModel] = Params) -> str:
+    """One line for one pydantic error: path, problem, value, nearest valid value.
+
+    Args:
+        item: One of pydantic's ``errors()``.
+        root: The section that the file as a whole is.
+    """
     location = [
         part for part in item["loc"] if not str(part).startswith(("function-", "constrained-"))
     ]
     path = ".".join(str(part) for part in location) or FILE
     context, value, kind = item.get("ctx") or {}, item.get("input"), item["type"]
     if kind == "extra_forbidden":
-        known = _keys_at(location[:-1])
+        known = _keys_at(location[:-1], root)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.65)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{path}: unknown key; {hint}"
@@ -157,9 +162,9 @@ def _explain(item: dict[str, Any]) -> str:
     return f"{path}: {shown}: {problem}"
 
 
-def _keys_at(location: list[Any]) -> list[str]:
+def _keys_at(location: list[Any], root: type[BaseModel]) -> list[str]:
     """The keys that the section at ``location`` declares, as written in YAML."""
-    section: Any = Params
+    section: Any = root
     for part in location:
         if isinstance(part, int):
             continue

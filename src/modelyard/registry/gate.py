@@ -1,8 +1,8 @@
 """The gate: is this version good enough to be wished for?
 
 It compares what would serve with what serves, on the same untouched test rows and through the very
-files: a paired comparison, by its interval, plus budgets for accuracy, latency and size. The first
-champion has nothing to be compared with and needs only the budgets.
+files: a paired comparison of the task's main metric, by its interval, plus budgets for that metric,
+latency and size. The first champion has nothing to be compared with and needs only the budgets.
 """
 
 import contextlib
@@ -20,14 +20,15 @@ from modelyard.package import PackageReader, ensure_key, verify_manifest, verify
 from modelyard.params import Budgets, PromoteParams
 from modelyard.registry import tags as names
 from modelyard.registry.mlmodel import PACKAGE
+from modelyard.registry.scores import check_fits, same_interface, score_package
 from modelyard.registry.verdict import Verdict, check_current, read_verdict
 
 CONFIDENCE = 0.95
+RESAMPLES = 1000
 _OTHER_DATASET = (
     "the champion was trained on another dataset version and may have seen test rows,"
     " which favours it"
 )
-_BATCH = 256
 
 _log = logging.getLogger(__name__)
 
@@ -61,26 +62,28 @@ def judge(
         PackageError: a package cannot be read.
     """
     from modelyard.data.columns import read_split
+    from modelyard.evaluation.bootstrap import score_interval
     from modelyard.evaluation.comparison import compare_paired
-    from modelyard.evaluation.intervals import wilson
+    from modelyard.evaluation.tasks import Scoring
 
-    rows = read_split(dataset, "test")
-    truth = np.asarray(dataset.labels, dtype=object)[rows.targets]
+    rows, scoring = read_split(dataset, "test"), Scoring.read(dataset)
     reader = PackageReader.open(challenger.package)
-    right = _correct(reader, rows.features, truth)
-    accuracy = wilson(int(right.sum()), len(right), CONFIDENCE)
-    latency_ms, size_mb = _latency_ms(reader.model, measurements), _size_mb(reader.model)
-    failures = _over_budget(params.budgets, accuracy.low, latency_ms, size_mb)
+    check_fits(reader, dataset, challenger.version.version)
+    new = score_package(reader, rows, dataset.labels, scoring)
+    score = score_interval(new, RESAMPLES, CONFIDENCE, seed=0)
+    latency_ms = _latency_ms(reader.model, measurements, rows.features)
+    size_mb = _size_mb(reader.model)
+    failures = _over_budget(params.budgets, scoring.metric, score.low, latency_ms, size_mb)
     comparison, remarks = None, []
     if champion is not None:
         former = PackageReader.open(champion.package)
-        if former.schema != reader.schema:
+        if not same_interface(former.schema, reader.schema):
             failures.append(
                 f"version {champion.version.version} takes other inputs or gives other outputs"
             )
         else:
-            old = _correct(former, rows.features, truth)
-            comparison = compare_paired(right, old, params.margin, CONFIDENCE)
+            old = score_package(former, rows, dataset.labels, scoring)
+            comparison = compare_paired(new, old, params.margin, CONFIDENCE)
             if challenger.dataset and champion.dataset not in ("", challenger.dataset):
                 remarks.append(_OTHER_DATASET)
             if not comparison.acceptable:
@@ -98,9 +101,10 @@ def judge(
         champion_version=champion.version.version if champion else None,
         champion_digest=champion.version.digest if champion else None,
         dataset_digest=dataset.digest,
-        rows=len(right),
-        accuracy=accuracy.value,
-        accuracy_low=accuracy.low,
+        rows=len(new),
+        metric=scoring.metric,
+        score=score.value,
+        score_low=score.low,
         difference=comparison.difference if comparison else None,
         difference_low=comparison.low if comparison else None,
         difference_high=comparison.high if comparison else None,
@@ -218,32 +222,10 @@ def _fetch(
     return folder
 
 
-def _correct(
-    reader: PackageReader, features: dict[str, np.ndarray], truth: np.ndarray
-) -> np.ndarray:
-    """Which rows the shipped file gets right: bool [N] for ``truth`` [N] of label texts."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(reader.model), options, providers=["CPUExecutionProvider"]
-    )
-    labels = np.asarray(reader.labels, dtype=object)
-    inputs = {spec.name: features[spec.name] for spec in reader.schema.inputs}
-    output = reader.schema.outputs[0].name
-    parts = []
-    for start in range(0, len(truth), _BATCH):
-        feed = {key: column[start : start + _BATCH] for key, column in inputs.items()}
-        parts.append(np.asarray(session.run([output], feed)[0]).argmax(axis=1))
-    return labels[np.concatenate(parts)] == truth
-
-
-def _latency_ms(model: Path, measurements: Path) -> float:
+def _latency_ms(model: Path, measurements: Path, rows: dict[str, np.ndarray]) -> float:
     from modelyard.evaluation.latency import measure_latency
 
-    return measure_latency({"model": model}, measurements)["model"].p50_ms
+    return measure_latency({"model": model}, measurements, rows)["model"].p50_ms
 
 
 def _size_mb(model: Path) -> float:
@@ -251,13 +233,11 @@ def _size_mb(model: Path) -> float:
 
 
 def _over_budget(
-    budgets: Budgets, accuracy_low: float, latency_ms: float, size_mb: float
+    budgets: Budgets, metric: str, score_low: float, latency_ms: float, size_mb: float
 ) -> list[str]:
     failures = []
-    if budgets.min_score is not None and accuracy_low < budgets.min_score:
-        failures.append(
-            f"accuracy could be as low as {accuracy_low:.4f}, under {budgets.min_score:g}"
-        )
+    if budgets.min_score is not None and score_low < budgets.min_score:
+        failures.append(f"{metric} could be as low as {score_low:.4f}, under {budgets.min_score:g}")
     if budgets.max_latency_ms is not None and latency_ms > budgets.max_latency_ms:
         failures.append(f"a row takes {latency_ms:.3f} ms, over {budgets.max_latency_ms:g}")
     if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:

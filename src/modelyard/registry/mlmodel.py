@@ -16,6 +16,7 @@ import yaml
 from modelyard.package import PackageReader
 from modelyard.package.manifest import MLMODEL
 from modelyard.package.reader import TensorSpec
+from modelyard.package.scalars import SCALARS, to_tensor
 
 PACKAGE = "package"
 _REQUIRED = ("mlflow", "onnx", "onnxruntime")
@@ -88,14 +89,23 @@ def _flavors(prefix: str) -> dict[str, Any]:
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    tensor = {"dtype": spec.dtype, "shape": list(spec.shape)}
+    # numpy has no name for text of any length but that of its objects.
+    dtype = "object" if spec.dtype == "string" else spec.dtype
+    tensor = {"dtype": dtype, "shape": list(spec.shape)}
     return {"name": spec.name, "type": "tensor", "tensor-spec": tensor}
 
 
 def _example(reader: PackageReader) -> dict[str, Any]:
-    """The example's rows turned into one array an input."""
+    """The example's rows turned into one array an input, as the graph takes it; NaN is null."""
     rows = reader.input_example["rows"]
-    return {spec.name: [row[spec.name] for row in rows] for spec in reader.schema.inputs}
+    return {spec.name: [_value(spec, row) for row in rows] for spec in reader.schema.inputs}
+
+
+def _value(spec: TensorSpec, row: dict[str, Any]) -> Any:
+    if spec.type not in SCALARS:
+        return row[spec.name]
+    value = to_tensor(spec.type, row.get(spec.name))
+    return None if value != value else value  # noqa: PLR0124 - NaN is no JSON
 
 
 def _write_environment(folder: Path) -> None:

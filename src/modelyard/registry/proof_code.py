@@ -16,7 +16,7 @@ from modelyard.errors import ModelyardError
 from modelyard.package import Proof
 from modelyard.registry.proof_git import commit, find_lock, git
 
-PARAMS_FILE, IGNORE_FILE = "params.yaml", ".dvcignore"
+PARAMS_FILE, STAGES_FILE, IGNORE_FILE = "params.yaml", "dvc.yaml", ".dvcignore"
 # What stages make: other links are about it.
 RESULTS = ("data/", "models/", "metrics/", "reports/")
 
@@ -34,8 +34,10 @@ def check_code(repo: Path, proof: Proof) -> str:
     if lock is None or not lock.own:
         return "not checked: the run's own dvc.lock is not here"
     recorded: dict[str, str] = {}
+    frozen = _frozen(repo, proof)
     for name, stage in lock.stages.items():
-        for dep in stage.get("deps", []):
+        # A frozen stage's outputs were taken as an earlier run had made them, by its code.
+        for dep in [] if name in frozen else stage.get("deps", []):
             path, md5 = str(dep["path"]), str(dep.get("md5"))
             if path.startswith(RESULTS):
                 continue
@@ -48,6 +50,14 @@ def check_code(repo: Path, proof: Proof) -> str:
             raise ModelyardError(f"{path} of the snapshot is not what ran{hint}")
     num_keys = _check_params(repo, proof, lock.stages)
     return f"{len(recorded)} files and {num_keys} params that ran are the snapshot's"
+
+
+def _frozen(repo: Path, proof: Proof) -> set[str]:
+    try:
+        tree = yaml.safe_load(git(repo, "show", f"{commit(proof)}:{STAGES_FILE}"))
+    except ModelyardError:
+        return set()
+    return {name for name, stage in tree["stages"].items() if stage.get("frozen")}
 
 
 def _md5(repo: Path, proof: Proof, path: str) -> str:

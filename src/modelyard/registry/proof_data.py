@@ -25,15 +25,25 @@ class _Found:
     files: dict[str, Path]
 
 
-def check_source(proof: Proof) -> str:
-    """The raw data's sha256 is the one that the params ask for.
+def check_source(repo: Path, proof: Proof) -> str:
+    """The raw data's sha256, of one file or of a tree, is the one that the params ask for.
+
+    Where they name none, it is computed from the raw data, as long as these are still in the
+    workspace.
 
     Raises:
         ModelyardError: it is another.
     """
+    from modelyard.data.raw import raw_sha256
+
     wanted = proof.params.get("data", {}).get("sha256", "")
-    same("the raw data's sha256", proof.raw_sha256, wanted)
-    return f"sha256 {wanted[:12]}, as data.sha256 asks"
+    if wanted is not None:
+        same("the raw data's sha256", proof.raw_sha256, wanted)
+        return f"sha256 {wanted[:12]}, as data.sha256 asks"
+    folder = Layout(repo).raw
+    if folder.is_dir() and raw_sha256(folder) == proof.raw_sha256:
+        return f"sha256 {proof.raw_sha256[:12]}, computed from the files in data/raw"
+    return "not checked: data.sha256 names none, and the raw data are not here any more"
 
 
 def check_dataset(repo: Path, proof: Proof) -> str:
@@ -100,14 +110,14 @@ def _in_cache(repo: Path, proof: Proof) -> _Found | None:
     Raises:
         ModelyardError: an object of the cache is altered.
     """
-    listing = _object(repo, proof.dataset_md5)
+    listing = cached_object(repo, proof.dataset_md5)
     if listing is None:
         return None
     if f"{_md5(listing)}.dir" != proof.dataset_md5:
         raise ModelyardError(f"the cache's list of the dataset, {listing.name}, is altered")
     files: dict[str, Path] = {}
     for entry in json.loads(listing.read_bytes()):
-        if (path := _object(repo, entry["md5"])) is None:
+        if (path := cached_object(repo, entry["md5"])) is None:
             return None
         if _md5(path) != entry["md5"]:
             raise ModelyardError(f"{entry['relpath']} of the dataset is altered in the cache")
@@ -115,7 +125,7 @@ def _in_cache(repo: Path, proof: Proof) -> _Found | None:
     return _Found("in the cache", files)
 
 
-def _object(repo: Path, md5: str) -> Path | None:
+def cached_object(repo: Path, md5: str) -> Path | None:
     """The file of DVC's cache with this md5, if it is there."""
     name = md5.removesuffix(".dir")
     if len(name) != 32 or not name.isalnum():

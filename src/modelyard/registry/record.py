@@ -20,6 +20,8 @@ from modelyard.registry.flatten import flat_metrics, flat_params
 from modelyard.registry.runs import RunInfo
 
 STAGES_WITH_METRICS = ("ingest", "train", "evaluate", "compress")
+"""Their metrics become MLflow's; those of evaluate have the baselines' and folds' in them."""
+STAGES_WITH_FILES = (*STAGES_WITH_METRICS, "cross_validate", "baselines")
 _MAX_NOTE = 8000
 
 _log = logging.getLogger(__name__)
@@ -188,7 +190,7 @@ def _upload_reports(layout: Layout, run: Run, api: MlflowApi) -> None:
         api.upload_folder(run.artifact_uri, layout.evaluation, "evaluation")
     if layout.data_report.exists():
         api.upload(run.artifact_uri, "data.html", layout.data_report)
-    for stage in STAGES_WITH_METRICS:
+    for stage in STAGES_WITH_FILES:
         if (path := layout.metrics(stage)).exists():
             api.upload(run.artifact_uri, f"metrics/{stage}.json", path)
 

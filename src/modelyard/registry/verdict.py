@@ -22,10 +22,11 @@ _REMEDY = "`modelyard promote N`, with the version's number, judges it again."
 class Verdict:
     """The outcome of the gate for one version.
 
-    Accuracies and differences (challenger minus champion) are shares of the same ``rows`` test
-    rows, with the ends of their 95 % intervals; ``latency_ms`` is the median of one row on one
-    thread, ``size_mb`` 10^6 bytes. The champion's fields and the differences are None for the first
-    champion, and the differences also where the two models cannot be compared.
+    ``score`` is the task's main ``metric`` on ``rows`` test rows; differences (challenger minus
+    champion) are of the same rows; both have ends of their 95 % intervals. ``latency_ms`` is the
+    median of one row on one thread, ``size_mb`` 10^6 bytes. The champion's fields and the
+    differences are None for the first champion, and the differences also where the two models
+    cannot be compared.
     """
 
     name: str
@@ -35,8 +36,9 @@ class Verdict:
     champion_digest: str | None
     dataset_digest: str
     rows: int
-    accuracy: float
-    accuracy_low: float
+    metric: str
+    score: float
+    score_low: float
     difference: float | None
     difference_low: float | None
     difference_high: float | None

@@ -74,7 +74,7 @@ def verify(api: MlflowApi, name: str, which: str, repo: Path, trusted: Path) -> 
         _check("params", lambda: _params(repo, proof)),
         _check("packages", lambda: _lock(repo, proof)),
         _check("code", lambda: check_code(repo, proof)),
-        _check("source", lambda: check_source(proof)),
+        _check("source", lambda: check_source(repo, proof)),
         _check("data", lambda: _data(repo, proof)),
         _check("dataset", lambda: check_dataset(repo, proof)),
         _check("parent", lambda: _parent(api, name, proof)),

@@ -59,8 +59,10 @@ class Pipeline:
         self._code = {name: self._code_state(name) for name in stages.STAGES}
         self._unchanged = self._find_unchanged()
 
-    def run(self, name: str, execution: stages.Execution) -> StageRun:
+    def run(self, name: str, execution: stages.Execution, force: bool = False) -> StageRun:
         """Bring the outputs of a stage up to date and record it in dvc.lock.
+
+        ``force`` runs its function though nothing that DVC knows of has changed.
 
         Raises:
             WorkspaceError: code or params changed since the run began (they would not be what the
@@ -69,14 +71,18 @@ class Pipeline:
         """
         self._check_snapshot(name)
         started, executed = perf_counter(), []
-        if name in self._unchanged:
+        if name in self._unchanged and not force:
             return StageRun(name, "unchanged", perf_counter() - started)
         with _quiet(), _dispatch(self.root, execution, executed), explained(name):
-            reproduced = self._repo.reproduce(targets=[name], single_item=True)
+            reproduced = self._repo.reproduce(targets=[name], single_item=True, force=force)
         outcome: Outcome = "executed" if executed else "restored" if reproduced else "unchanged"
         if outcome != "unchanged":
             self._unchanged = frozenset()
         return StageRun(name, outcome, perf_counter() - started)
+
+    def is_unchanged(self, name: str) -> bool:
+        """Whether DVC would skip a stage now, as far as this run knows."""
+        return name in self._unchanged
 
     def restore(self) -> None:
         """Bring the outputs that dvc.lock names from the cache into a fresh worktree.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from modelyard.errors import WorkspaceError
+from modelyard.orchestration import run_rules
 from modelyard.params import load
 from modelyard.runs.janitor import sweep
 from modelyard.runs.reproduce import Pipeline
@@ -24,6 +25,7 @@ class Run:
         self.settings = settings
         self.snapshot = snapshot
         self.params = load(root)
+        self.rules = run_rules.load(root)
         self.pipeline = Pipeline(root)
         self._lock = lock
 

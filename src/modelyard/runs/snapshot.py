@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from modelyard.errors import WorkspaceError
 from modelyard.runs.git import check_repository, git
 
 REFS = "refs/modelyard/runs"
@@ -44,6 +45,33 @@ def take(root: Path, run_id: str) -> Snapshot:
     commit = git(root, "commit-tree", tree, "-p", "HEAD", "-m", f"run {run_id}")
     git(root, "update-ref", f"{REFS}/{run_id}", commit)
     return Snapshot(run_id, commit, tree)
+
+
+def of_revision(root: Path, run_id: str, revision: str) -> Snapshot:
+    """The commit that git knows by ``revision``, kept under ``refs/modelyard/runs/ID``.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    check_repository(root)
+    try:
+        commit = git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    except WorkspaceError:
+        raise WorkspaceError(
+            f"git knows no commit by {revision!r}",
+            "Name a branch, a tag, a commit or refs/modelyard/runs/ID; `git fetch` gets new ones.",
+        ) from None
+    git(root, "update-ref", f"{REFS}/{run_id}", commit)
+    return Snapshot(run_id, commit, git(root, "rev-parse", f"{commit}^{{tree}}"))
+
+
+def exists(root: Path, run_id: str) -> bool:
+    """Whether the snapshot of a run is kept."""
+    try:
+        git(root, "rev-parse", "--verify", "--quiet", f"{REFS}/{run_id}")
+    except WorkspaceError:
+        return False
+    return True
 
 
 def write_tree(root: Path) -> str:

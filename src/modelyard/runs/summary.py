@@ -39,16 +39,18 @@ def rows(root: Path, measurements: Path, result: Result) -> list[tuple[str, str]
     layout = Layout(root)
     dataset = Dataset.read(layout.dataset)
     trained, compressed = (read_json(layout.metrics(name)) for name in ("evaluate", "compress"))
+    metric = dataset.main_metric
     accepted = sum(dataset.rows.values())
     table = [
         ("run", result.run_id),
         ("dataset version", f"{lockfile.read(root).dataset_md5.removesuffix('.dir')} (DVC)"),
         ("rows", f"{accepted:,} accepted, {dataset.num_rejected:,} rejected; {_splits(dataset)}"),
-        ("test accuracy, trained", interval(trained["accuracy"])),
+        (f"test {metric}, trained", interval(trained[metric])),
         (
-            f"test accuracy, shipped ({compressed['chosen']})",
-            interval(compressed["test"]["accuracy"]),
+            f"test {metric}, shipped ({compressed['chosen']})",
+            interval(compressed["test"][metric]),
         ),
+        *((f"test {metric}, {item['title']}", _baseline(item)) for item in trained["baselines"]),
         ("trained model (fp32)", _cost(layout, measurements, "fp32")),
         (f"shipped model ({compressed['chosen']})", _cost(layout, measurements, None)),
     ]
@@ -63,6 +65,12 @@ def rows(root: Path, measurements: Path, result: Result) -> list[tuple[str, str]
 def interval(metric: dict[str, Any]) -> str:
     """``0.976 [0.962, 0.988]`` from a metric with ``value``, ``low``, ``high``."""
     return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+
+
+def _baseline(item: dict[str, Any]) -> str:
+    """A baseline's score, and plainly so where it beats the network."""
+    wins = ", better than the network" if item["better"] == "baseline" else ""
+    return f"{interval(item['score'])}{wins}"
 
 
 def markdown(table: list[tuple[str, str]]) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.params import load
-from modelyard.runs.pin import moved_on
+from modelyard.runs.pin import look, moved_on
 from modelyard.runs.reproduce import explained, named_stages, open_repo
 from modelyard.stages import STAGES
 
@@ -26,8 +26,10 @@ class Forecast:
     reasons: tuple[Reason, ...]
 
 
-def forecast(root: Path, only: str | None = None) -> list[Forecast]:
+def forecast(root: Path, only: str | None = None, ask: bool = False) -> list[Forecast]:
     """For each stage (or one), the reasons for which a run now would not skip it.
+
+    ``ask``: a source without a pin is looked at as well, which may ask a server.
 
     Raises:
         WorkspaceError: DVC cannot read the project.
@@ -42,6 +44,8 @@ def forecast(root: Path, only: str | None = None) -> list[Forecast]:
             reasons = _reasons(stage)
             if name == "fetch" and moved_on(root, params):
                 reasons.append(Reason("data", params.source, "not the file of data.sha256"))
+            elif name == "fetch" and ask and look(root, params).outdated:
+                reasons.append(Reason("data", params.source, "not pinned, and may be another now"))
             for upstream in _upstream(stage, by_name):
                 if upstream in stale:
                     reasons.append(Reason("upstream", upstream, "would run again"))
@@ -54,7 +58,7 @@ def forecast(root: Path, only: str | None = None) -> list[Forecast]:
 
 def _reasons(stage) -> list[Reason]:  # noqa: ANN001 - DVC's own type, imported late
     reasons = []
-    for dep in stage.deps:
+    for dep in () if stage.frozen else stage.deps:
         for place, state in dep.workspace_status().items():
             if isinstance(state, dict):
                 reasons += [Reason("param", key, value) for key, value in state.items()]

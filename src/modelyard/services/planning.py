@@ -70,6 +70,9 @@ def plan(
             port=chosen.get(name),
             url=url,
             health=f"{url}{spec.health}" if url and spec.health else None,
+            heartbeat=specs.fill(spec.heartbeat, values, f"{name}.heartbeat")
+            if spec.heartbeat
+            else None,
             env_sha256=hashlib.sha256(canonical(env)).hexdigest(),
         )
         plans[name] = Plan(entry, env, state / name)

@@ -32,6 +32,7 @@ class Entry:
     port: int | None = None
     url: str | None = None
     health: str | None = None
+    heartbeat: str | None = None
     env_sha256: str = ""
     pid: int | None = None
     create_time: float | None = None

@@ -25,11 +25,16 @@ class Seed(_Section):
 
 
 class ServiceSpec(_Section):
-    """One process; ``port`` and ``external`` name fields of Settings."""
+    """One process; ``port`` and ``external`` name fields of Settings.
+
+    ``health`` is a path that answers once it is up, ``heartbeat`` a file that it touches while it
+    works; without either it must only live on.
+    """
 
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     port: str | None = None
     health: str | None = None
+    heartbeat: str | None = None
     external: str | None = None
     seed: Seed | None = None
     env: dict[str, str] = {}

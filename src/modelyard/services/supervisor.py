@@ -19,11 +19,12 @@ from modelyard.services.service import OnEvent, Service, ServiceEvent, ServiceSt
 from modelyard.services.specs import ServiceSpec
 from modelyard.settings import Settings
 
-SERVICES = ("prefect", "mlflow", "follower", "serving")
+SERVICES = ("prefect", "mlflow", "follower", "serving", "worker")
 _EXTERNAL = {
     "prefect": "prefect_api_url",
     "mlflow": "mlflow_tracking_uri",
     "serving": "serving_url",
+    "worker": "prefect_api_url",
 }
 _STARTS = 3  # at most, where services end by no fault of their own
 _EXEC_GRACE = 1.0  # s in which the child of a killed supervisor takes on its own environment

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from modelyard.errors import ServiceUnavailable
 from modelyard.services import health, ports, processes
@@ -10,6 +11,7 @@ from modelyard.services.service import OnEvent, Service, ServiceEvent
 
 START_TIMEOUT = 90.0  # s
 _POLL = 0.05  # s
+_SILENCE = 60.0  # s without a touch of its heartbeat after which a service is not up
 _SETTLE = 1.0  # s that a service without an address must live to count as up
 _REMIND = 5.0  # s between two events that say what is still awaited
 _EXTERNAL_TIMEOUT = 5.0  # s for one request to a server elsewhere
@@ -25,7 +27,7 @@ class Lost(ServiceUnavailable):
 def wait(
     services: Iterable[Service], timeout: float = START_TIMEOUT, on_event: OnEvent | None = None
 ) -> None:
-    """Wait until each service answers its health address; one without an address must only live on.
+    """Wait until each service is up: answers its address, touches its heartbeat, or lives on.
 
     Raises:
         ServiceUnavailable: One ended, did not answer within ``timeout`` s, or is external and does
@@ -56,6 +58,8 @@ def is_up(entry: Entry, age: float) -> bool:
         entry: Its record.
         age: Since when it lives, in s.
     """
+    if entry.heartbeat is not None:
+        return _beats(Path(entry.heartbeat), age)
     if entry.health is None:
         return age >= _SETTLE
     process = processes.find(entry)
@@ -64,6 +68,14 @@ def is_up(entry: Entry, age: float) -> bool:
         and process is not None
         and (entry.port is None or processes.listens(process, entry.port))
     )
+
+
+def _beats(heartbeat: Path, age: float) -> bool:
+    """Whether a process of ``age`` s gave a sign of life itself, and lately."""
+    try:
+        return time.time() - heartbeat.stat().st_mtime < min(age, _SILENCE)
+    except FileNotFoundError:
+        return False
 
 
 def _is_ready(service: Service, on_event: OnEvent | None) -> bool:

@@ -9,13 +9,13 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from modelyard import __version__
 from modelyard.serving.batcher import BatchLimits
+from modelyard.serving.bodies import Arrays, parser_of
 from modelyard.serving.failures import RequestError, unavailable
 from modelyard.serving.folder import register_worker, unregister_worker
 from modelyard.serving.http import (
@@ -34,7 +34,7 @@ from modelyard.serving.http import (
 )
 from modelyard.serving.metrics import Metrics
 from modelyard.serving.protocol import describe, parse_infer, render_infer, render_predictions
-from modelyard.serving.rows import parse_image, parse_json, parse_rows
+from modelyard.serving.rows import parse_json, parse_rows
 from modelyard.serving.table import ModelTable, Served
 from modelyard.serving.watch import Watcher
 
@@ -166,21 +166,27 @@ class App:
 
     async def _inputs(
         self, scope: Scope, body: bytes, served: Served, protocol: bool
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    ) -> tuple[dict[str, Any], Arrays]:
         kind = header(scope, b"content-type").split(b";")[0].strip().lower()
         if header(scope, b"content-encoding") not in (b"", b"identity"):
             raise RequestError(415, "send the body without a content-encoding")
         if header(scope, b"inference-header-content-length"):
             raise RequestError(415, "binary tensors are not served; send JSON data")
-        image = kind.startswith(b"image/") and not protocol
-        if not image and kind not in _JSON_TYPES and not kind.endswith(b"+json"):
-            raise RequestError(
-                415, "send content-type application/json, or image/png or image/jpeg to /predict"
-            )
+        if kind in _JSON_TYPES or kind.endswith(b"+json"):
+            convert = _infer if protocol else _rows
+        else:
+            parse = None if protocol else parser_of(kind)
+            if parse is None:
+                raise RequestError(
+                    415,
+                    "send content-type application/json; /predict takes image/png, image/jpeg, "
+                    "audio/wav, text/plain and text/csv as well",
+                )
+            convert = partial(_other, parse)
         if len(body) <= _LARGE_BODY:
-            return _convert(body, served, protocol, image)
+            return convert(body, served)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._convert, _convert, body, served, protocol, image)
+        return await loop.run_in_executor(self._convert, convert, body, served)
 
     def _page(self, method: str, path: str) -> tuple[int, bytes, Headers]:
         allowed = "POST" if path.startswith("/predict") or path.endswith("/infer") else "GET, HEAD"
@@ -237,15 +243,18 @@ class App:
             raise unavailable(f"not loaded yet: {', '.join(sorted(self.table.pending))}")
 
 
-def _convert(
-    body: bytes, served: Served, protocol: bool, image: bool
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if image:
-        return {}, parse_image(body, served.model.inputs)
+def _infer(body: bytes, served: Served) -> tuple[dict[str, Any], Arrays]:
     tree = parse_json(body)
-    if protocol:
-        return tree, parse_infer(tree, served.model)
+    return tree, parse_infer(tree, served.model)
+
+
+def _rows(body: bytes, served: Served) -> tuple[dict[str, Any], Arrays]:
+    tree = parse_json(body)
     return tree, parse_rows(tree, served.model.inputs)
+
+
+def _other(parse: Any, body: bytes, served: Served) -> tuple[dict[str, Any], Arrays]:
+    return {}, parse(body, served.model.inputs)
 
 
 def _unknown(path: str) -> RequestError:

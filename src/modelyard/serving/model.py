@@ -24,6 +24,7 @@ class Model:
     name: str
     version: int
     digest: str
+    task: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     labels: tuple[str, ...]
@@ -57,19 +58,20 @@ def load(folder: Path, name: str, version: int, digest: str) -> Model:
             str(package.model), options, providers=["CPUExecutionProvider"]
         )
         schema = package.schema
-        inputs = tuple(Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.inputs)
-        outputs = tuple(Tensor(spec.name, spec.dtype, spec.shape) for spec in schema.outputs)
+        inputs = tuple(Tensor(**vars(spec)) for spec in schema.inputs)
+        outputs = tuple(Tensor(**vars(spec)) for spec in schema.outputs)
     except (
         Exception
     ) as error:  # onnxruntime raises bare classes of its own for a file it cannot read
         raise PackageError(f"model.onnx does not load: {_first_line(error)}") from error
     _check_interface(session, inputs, outputs)
-    model = Model(name, version, digest, inputs, outputs, package.labels, session)
+    labels = package.labels
+    model = Model(name, version, digest, schema.task, inputs, outputs, labels, session)
     _answer(model, package.input_example.get("rows"), "the input example")
     for number, request in enumerate(package.golden.requests):
         place = f"golden request {number}"
         answers = _answer(model, list(request.rows), place)
-        _compare(np.asarray(request.probabilities), answers, package.golden.atol, place)
+        _compare(np.asarray(request.answers), answers, package.golden.atol, place)
     return model
 
 
@@ -96,18 +98,20 @@ def _answer(model: Model, rows: Any, place: str) -> np.ndarray:
         answers = model.run(inputs)[0]
     except Exception as error:  # see load
         raise PackageError(f"the model fails at {place}: {_first_line(error)}") from error
-    if answers.ndim != 2 or answers.shape != (len(rows), len(model.labels)):
+    width = 1 if model.task == "regression" else len(model.labels)
+    if answers.ndim != 2 or answers.shape != (len(rows), width):
         raise PackageError(
             f"{place} gives shape {list(answers.shape)}; "
-            f"{len(rows)} rows and {len(model.labels)} labels need {[len(rows), len(model.labels)]}"
+            f"{len(rows)} rows of task {model.task} with {len(model.labels)} labels need "
+            f"{[len(rows), width]}"
         )
     if not np.isfinite(answers).all():
-        raise PackageError(f"{place} gives a probability that is not a number")
+        raise PackageError(f"{place} gives a {model.outputs[0].name} that is not a number")
     return answers
 
 
 def _compare(expected: np.ndarray, found: np.ndarray, atol: float, place: str) -> None:
-    """Compare probabilities [rows, classes]; the class may differ where the two best are near."""
+    """Compare answers [rows, width]; the class may differ where the two best are near."""
     if expected.shape != found.shape:
         raise PackageError(f"{place} records shape {list(expected.shape)}")
     if (worst := float(np.abs(expected - found).max(initial=0))) > atol:

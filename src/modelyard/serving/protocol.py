@@ -72,22 +72,46 @@ def render_infer(tree: dict[str, Any], model: Model, outputs: list[np.ndarray]) 
     return answer
 
 
-def render_predictions(model: Model, probabilities: np.ndarray) -> dict[str, Any]:
-    """The answer of ``/predict`` for probabilities [rows, classes]."""
-    labels = model.labels
-    best = probabilities.argmax(axis=1).tolist()
+def render_predictions(model: Model, outputs: np.ndarray) -> dict[str, Any]:
+    """The answer of ``/predict`` for the model's first output, [rows, width]."""
     return {
         "model": model.name,
         "version": model.version,
-        "predictions": [
-            {
-                "label": labels[index],
-                "probability": row[index],
-                "probabilities": dict(zip(labels, row, strict=True)),
-            }
-            for index, row in zip(best, probabilities.tolist(), strict=True)
-        ],
+        "predictions": _RENDER[model.task](model.labels, outputs),
     }
+
+
+def _classes(labels: tuple[str, ...], probabilities: np.ndarray) -> list[dict[str, Any]]:
+    best = probabilities.argmax(axis=1).tolist()
+    return [
+        {
+            "label": labels[index],
+            "probability": row[index],
+            "probabilities": dict(zip(labels, row, strict=True)),
+        }
+        for index, row in zip(best, probabilities.tolist(), strict=True)
+    ]
+
+
+def _several_labels(labels: tuple[str, ...], probabilities: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "labels": [label for label, value in zip(labels, row, strict=True) if value > 0.5],
+            "probabilities": dict(zip(labels, row, strict=True)),
+        }
+        for row in probabilities.tolist()
+    ]
+
+
+def _numbers(_: tuple[str, ...], predictions: np.ndarray) -> list[dict[str, Any]]:
+    return [{"prediction": value} for value in predictions[:, 0].tolist()]
+
+
+_RENDER = {
+    "classification": _classes,
+    "multi-label": _several_labels,
+    "regression": _numbers,
+}
 
 
 def describe(model: Model, versions: list[int]) -> dict[str, Any]:
@@ -98,7 +122,12 @@ def describe(model: Model, versions: list[int]) -> dict[str, Any]:
         "platform": "onnxruntime_onnx",
         "inputs": [tensor.describe() for tensor in model.inputs],
         "outputs": [tensor.describe() for tensor in model.outputs],
-        "parameters": {"version": str(model.version), "digest": model.digest},
+        "parameters": {
+            "version": str(model.version),
+            "digest": model.digest,
+            "task": model.task,
+            "labels": list(model.labels),
+        },
     }
 
 

@@ -1,18 +1,19 @@
-"""Bodies of ``/predict``: rows as JSON, or one picture."""
+"""Rows of ``/predict`` as JSON: one object a row, inputs by name."""
 
-import io
+import difflib
 import re
-import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
-from PIL import Image
 
+from modelyard.package.scalars import TEXTS, expected, to_tensor
 from modelyard.serving.failures import RequestError
-from modelyard.serving.tensors import MAX_ROWS, Tensor, check_rows, rows_shape
+from modelyard.serving.tensors import MAX_ROWS, Tensor, check_rows, rows_shape, short
 
-_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_NUMBERS = {int, float, type(None)}
+_STRINGS = {str, type(None)}
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def parse_rows(tree: dict[str, Any], inputs: tuple[Tensor, ...]) -> dict[str, np
     """Rows to one array an input.
 
     Args:
-        tree: ``{"rows": [{name: value, ...}, ...]}`` with every input in every row.
+        tree: ``{"rows": [{name: value, ...}, ...]}``; a value that may be missing is null or left
+            out.
         inputs: What the model takes.
 
     Returns:
@@ -55,54 +57,68 @@ def parse_rows(tree: dict[str, Any], inputs: tuple[Tensor, ...]) -> dict[str, np
     names = {tensor.name for tensor in inputs}
     for index, row in enumerate(rows):
         if type(row) is not dict or row.keys() != names:
-            found = f"keys {sorted(row)[:8]}" if type(row) is dict else "no object"
-            raise RequestError(400, f"rows[{index}] has {found}; needed are {sorted(names)}")
-    arrays: dict[str, np.ndarray] = {}
+            _check_keys(row, inputs, f"rows[{index}]")
+    return {
+        tensor.name: _scalars(tensor, rows) if tensor.is_scalar else _dense(tensor, rows)
+        for tensor in inputs
+    }
+
+
+def _check_keys(row: Any, inputs: Sequence[Tensor], place: str) -> None:
+    """Refuse a row that is no object, holds another key, or lacks what may not be missing."""
+    if type(row) is not dict:
+        raise RequestError(400, f"{place} is {short(row)}; expected is an object, inputs by name")
+    names = [tensor.name for tensor in inputs]
+    for key in row:
+        if key not in names:
+            near = difflib.get_close_matches(key[:80], names, n=8, cutoff=0.0)
+            raise RequestError(400, f"{place} has {key[:40]!r}; the model's inputs are {near}")
     for tensor in inputs:
-        shape = rows_shape(tensor, rows[0][tensor.name])
-        if 0 in shape:
-            raise RequestError(400, f"rows[0].{tensor.name} is empty or lacks an axis")
-        packed = [
-            tensor.pack(row[tensor.name], shape, f"rows[{index}].{tensor.name}")
-            for index, row in enumerate(rows)
-        ]
-        arrays[tensor.name] = packed[0][None] if len(packed) == 1 else np.stack(packed)
-    return arrays
+        if tensor.name not in row and (tensor.required or not tensor.is_scalar):
+            raise RequestError(400, f"{place} lacks {tensor.name!r}, which the model needs")
+    if not row:
+        raise RequestError(400, f"{place} is empty; the model's inputs are {names[:8]}")
 
 
-def parse_image(body: bytes, inputs: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
-    """One PNG or JPEG to a batch of one row, converted to the model's grey or colour mode.
+def _dense(tensor: Tensor, rows: list[dict[str, Any]]) -> np.ndarray:
+    shape = rows_shape(tensor, rows[0][tensor.name])
+    if 0 in shape:
+        raise RequestError(400, f"rows[0].{tensor.name} is empty or lacks an axis")
+    packed = [
+        tensor.pack(row[tensor.name], shape, f"rows[{index}].{tensor.name}")
+        for index, row in enumerate(rows)
+    ]
+    return packed[0][None] if len(packed) == 1 else np.stack(packed)
 
-    The size is compared before any pixel is decoded, so that a picture cannot claim more memory
-    than the model takes.
 
-    Raises:
-        RequestError: 400, the picture is broken or has another size; 415, the model takes no
-            picture.
-    """
-    tensor = inputs[0]
-    if len(inputs) != 1 or not tensor.is_image:
-        raise RequestError(415, "this model takes no picture; send application/json")
-    height, width = tensor.shape[1:3]
-    mode = "L" if len(tensor.shape) == 3 else "RGB"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(body), formats=("PNG", "JPEG"))
-            fits = height in (-1, image.height) and width in (-1, image.width)
-            if not fits or image.width * image.height > 4096 * 4096:
-                wanted = " x ".join("any" if size < 0 else str(size) for size in (width, height))
-                raise RequestError(
-                    400,
-                    f"the picture has {image.width} x {image.height} pixels, the model takes "
-                    f"{wanted} (width x height); scale it first",
-                )
-            if image.mode not in _MODES:
-                raise RequestError(
-                    400, f"the picture has mode {image.mode}; send 8-bit grey or RGB"
-                )
-            return {tensor.name: np.asarray(image.convert(mode), dtype=np.uint8)[None]}
-    except RequestError:
-        raise
-    except Exception:  # the decoder's errors for broken files are of many classes
-        raise RequestError(400, "the body is not a whole PNG or JPEG picture") from None
+def _scalars(tensor: Tensor, rows: list[dict[str, Any]]) -> np.ndarray:
+    """One value a row: float64, or text as objects; what most requests hold goes at once."""
+    name, kind = tensor.name, tensor.type
+    values = [row.get(name) for row in rows]
+    found = set(map(type, values))
+    if tensor.required and found & {type(None)}:
+        index = next(index for index, value in enumerate(values) if value is None)
+        raise RequestError(400, f"rows[{index}].{name} is missing; expected is {expected(kind)}")
+    if kind == "number" and found <= _NUMBERS:
+        return np.array(values, dtype=np.float64)
+    if kind not in TEXTS:
+        return np.array(_converted(tensor, values), dtype=np.float64)
+    array = np.empty(len(values), dtype=object)
+    array[:] = (
+        [value or "" for value in values] if found <= _STRINGS else _converted(tensor, values)
+    )
+    return array
+
+
+def _converted(tensor: Tensor, values: list[Any]) -> list[float | str]:
+    converted: list[float | str] = []
+    for index, value in enumerate(values):
+        try:
+            converted.append(to_tensor(tensor.type, value))
+        except ValueError as error:
+            missing = "" if tensor.required else ", or null where it is missing"
+            raise RequestError(
+                400,
+                f"rows[{index}].{tensor.name} is {short(value)}; expected is {error}{missing}",
+            ) from None
+    return converted

@@ -2,7 +2,7 @@
 
 ``array.array`` takes Python numbers of the right kind and range and nothing else, at a few
 nanoseconds each, without a guess at a common type: numpy's guess would turn one long string among a
-million numbers into terabytes.
+million numbers into terabytes. Strings become arrays of objects, as ONNX Runtime takes them.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.package.scalars import NUMBERS, SCALARS, TEXTS
 from modelyard.serving.failures import RequestError
 
 MAX_ROWS = 1024
@@ -29,20 +30,32 @@ _TYPES = {
     "int64": ("INT64", "q", "tensor(int64)"),
     "float32": ("FP32", "f", "tensor(float)"),
     "float64": ("FP64", "d", "tensor(double)"),
+    "string": ("BYTES", "", "tensor(string)"),
 }
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a model; the first axis of ``shape`` is the batch, -1 is any length."""
+    """An input or output of a model; the first axis of ``shape`` is the batch, -1 is any length.
+
+    ``type`` is that of the data's feature (see ``package.scalars``), empty for an output.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    type: str = ""
+    required: bool = False
+    sample_rate: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in _TYPES:
             raise ValueError(f"{self.name} has dtype {self.dtype}; served are {', '.join(_TYPES)}")
+        dtype = "float64" if self.type in NUMBERS else "string" if self.type in TEXTS else ""
+        if dtype and (self.dtype, self.shape) != (dtype, (-1,)):
+            raise ValueError(
+                f"{self.name} has type {self.type}, but not dtype {dtype} and shape [-1]"
+            )
 
     @property
     def datatype(self) -> str:
@@ -60,25 +73,38 @@ class Tensor:
         tail = self.shape[1:]
         return self.dtype == "uint8" and (len(tail) == 2 or (len(tail) == 3 and tail[2] == 3))
 
+    @property
+    def is_scalar(self) -> bool:
+        """Whether a row gives one value, which may be missing, and not a list of numbers."""
+        return self.type in SCALARS
+
     def describe(self) -> dict[str, Any]:
-        """This tensor as the Open Inference Protocol's metadata."""
-        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+        """This tensor as the Open Inference Protocol's metadata; the type is what rows give."""
+        page = {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+        if self.is_scalar or self.type == "audio":
+            given = {"type": self.type, "required": self.required or None}
+            given["sample_rate"] = self.sample_rate
+            page["parameters"] = {key: value for key, value in given.items() if value}
+        return page
 
     def pack(self, data: Any, shape: tuple[int, ...], place: str) -> np.ndarray:
         """Nested lists, or one flat list, to an array.
 
         Args:
-            data: JSON lists of numbers, nested as ``shape`` or flat with as many numbers.
+            data: JSON lists of numbers or strings, nested as ``shape`` or flat with as many. Where
+                a value may be missing, null stands for it.
             shape: The array's shape; axes of length 0 are not possible.
             place: Where ``data`` stands in the request, for the message.
 
         Returns:
-            An array of this dtype and the given shape.
+            An array of this dtype and the given shape; strings are objects, NaN or "" is missing.
 
         Raises:
             RequestError: 400, a list is ragged, or a number has another type, is out of range or is
                 not finite.
         """
+        if self.dtype == "string" or self.is_scalar:
+            return self._pack_scalars(data, shape, place)
         code = _TYPES[self.dtype][1]
         nested = bool(shape) and type(data) is list and bool(data) and type(data[0]) is list
         expected = shape if nested else (math.prod(shape),)
@@ -90,6 +116,21 @@ class Tensor:
         values = np.frombuffer(content, dtype=self.dtype).reshape(shape)
         if code in "fd" and not np.isfinite(values).all():
             raise RequestError(400, f"{place} holds a number beyond the range of {self.dtype}")
+        return values
+
+    def _pack_scalars(self, data: Any, shape: tuple[int, ...], place: str) -> np.ndarray:
+        """As ``pack``, for one axis and values that may be missing."""
+        if type(data) is not list or shape != (len(data),):
+            raise RequestError(400, f"{place} must be a list of {math.prod(shape)}")
+        allowed: set[type] = {str} if self.dtype == "string" else {int, float}
+        if not self.required:
+            allowed.add(type(None))
+        if not set(map(type, data)) <= allowed:
+            raise RequestError(400, _strange(data, allowed, place))
+        if self.dtype != "string":
+            return np.array(data, dtype=np.float64)
+        values = np.empty(len(data), dtype=object)
+        values[:] = [text or "" for text in data]
         return values
 
 
@@ -115,11 +156,9 @@ def check_shape(tensor: Tensor, shape: Any) -> tuple[int, ...]:
     if len(shape) != len(wanted) or any(
         size not in (-1, given) for size, given in zip(wanted, shape, strict=True)
     ):
-        raise RequestError(
-            400, f"input {name!r} has shape {_short(shape)}, the model's is {wanted}"
-        )
+        raise RequestError(400, f"input {name!r} has shape {short(shape)}, the model's is {wanted}")
     if 0 in shape:
-        raise RequestError(400, f"input {name!r} has shape {_short(shape)}: send at least one row")
+        raise RequestError(400, f"input {name!r} has shape {short(shape)}: send at least one row")
     check_rows(shape[0])
     return tuple(shape)
 
@@ -148,7 +187,7 @@ def _pack(data: Any, shape: tuple[int, ...], code: str) -> bytes:
 def _fault(data: Any, shape: tuple[int, ...], dtype: str, place: str) -> str:
     """Find the first thing in ``data`` that is not as it should be and say so."""
     if type(data) is not list:
-        return f"{place} is {_short(data)}; expected is a list of {shape[0]}"
+        return f"{place} is {short(data)}; expected is a list of {shape[0]}"
     if len(data) != shape[0]:
         return f"{place} holds {len(data)} items; expected are {shape[0]}"
     code = _TYPES[dtype][1]
@@ -159,8 +198,16 @@ def _fault(data: Any, shape: tuple[int, ...], dtype: str, place: str) -> str:
         except (TypeError, ValueError, OverflowError):
             if len(shape) > 1:
                 return _fault(item, shape[1:], dtype, inner)
-            return f"{inner} is {_short(item)}; expected is a number of type {dtype}{_range(dtype)}"
+            return f"{inner} is {short(item)}; expected is a number of type {dtype}{_range(dtype)}"
     raise AssertionError(place)
+
+
+def _strange(data: list[Any], allowed: set[type], place: str) -> str:
+    """Say which is the first item of ``data`` that has another type."""
+    index = next(index for index, item in enumerate(data) if type(item) not in allowed)
+    wanted = "a string" if str in allowed else "a number"
+    null = ", or null where it is missing" if type(None) in allowed else ""
+    return f"{place}[{index}] is {short(data[index])}; expected is {wanted}{null}"
 
 
 def _range(dtype: str) -> str:
@@ -170,7 +217,8 @@ def _range(dtype: str) -> str:
     return f", whole and from {info.min} to {info.max}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value of a request as an answer may repeat it."""
     if isinstance(value, list | dict):
         text = "a list" if isinstance(value, list) else "an object"
         return str(value) if isinstance(value, list) and len(value) < 8 and _flat(value) else text

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modelyard.data.columns import SplitColumns
+from modelyard.artifacts import Dataset
+from modelyard.data.columns import iterate_features, read_targets
+from modelyard.data.prepared import Prepared
 from modelyard.data.preprocessing import Preprocessing
 from modelyard.errors import TrainingFailed
 from modelyard.params import TrainParams
@@ -17,29 +19,55 @@ from modelyard.training.losses import Criterion
 from modelyard.training.mesh import Mesh
 from modelyard.training.optimizers import set_learning_rate
 from modelyard.training.schedules import learning_rate
+from modelyard.training.scores import Scores
 
 _VALIDATION_ROWS = 512
+_VALIDATION_VALUES = 16_000_000
+"""Of features at once, 64 MB."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """A split in memory as it came (uint8 for images); rows become tensors when needed."""
+    """A split in memory, prepared once; rows become tensors when needed.
 
-    columns: SplitColumns
-    preprocessing: Preprocessing
+    ``targets``: int64 [N], float32 [N, K] of labels, or float32 [N, 1], scaled.
+    """
+
+    prepared: Prepared
+    targets: np.ndarray
+    input_shape: tuple[int, ...]
     device: torch.device
 
     @property
     def num_rows(self) -> int:
         """Rows of the split."""
-        return len(self.columns.targets)
+        return len(self.targets)
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Features float32 [n, C, H, W] and targets int64 [n] of positions ``rows``."""
-        columns = {name: values[rows] for name, values in self.columns.features.items()}
-        features = torch.from_numpy(self.preprocessing.transform(columns))
-        targets = torch.from_numpy(self.columns.targets[rows])
+        """Features float32 [n, *input_shape] and targets of positions ``rows``."""
+        features = torch.from_numpy(self.prepared.take(rows))
+        targets = torch.from_numpy(self.targets[rows])
         return features.to(self.device), targets.to(self.device)
+
+
+def read_batches(
+    dataset: Dataset, split: str, preprocessing: Preprocessing, device: torch.device
+) -> Batches:
+    """Read a split and prepare it.
+
+    Raises:
+        WorkspaceError: the split's file is missing, damaged, or not the one that ``dataset.json``
+            describes.
+    """
+    targets = read_targets(dataset, split)
+    if preprocessing.target is not None:
+        scaled = (targets - preprocessing.target.mean) / preprocessing.target.std
+        targets = scaled[:, np.newaxis]
+    if targets.ndim == 2:
+        targets = targets.astype(np.float32)
+    columns = iterate_features(dataset.split(split), dataset.features)
+    prepared = preprocessing.prepare(columns, len(targets))
+    return Batches(prepared, targets, preprocessing.input_shape, device)
 
 
 @dataclass(frozen=True)
@@ -49,6 +77,7 @@ class Trainer:
     network: nn.Module
     parallel: nn.Module
     criterion: Criterion
+    scores: Scores
     optimizer: torch.optim.Optimizer
     params: TrainParams
     mesh: Mesh
@@ -81,7 +110,7 @@ class Trainer:
             lr = self._learning_rate(global_step, steps)
             loss = self._step(split, share, lr)
             if not math.isfinite(loss):
-                raise _diverged(loss, epoch, step + 1, self.params)
+                raise _diverged(loss, f"in epoch {epoch}, step {step + 1}", self.params)
             total += loss
             report(global_step, loss / max(1.0, float(share.weights.sum())), lr)
         (total,) = self.mesh.sum(total)
@@ -114,24 +143,29 @@ class Trainer:
         return value
 
     @torch.no_grad()
-    def validate(self, split: Batches) -> tuple[float, float]:
-        """Mean loss and accuracy over the split, each row counted once; equal on every worker."""
+    def validate(self, split: Batches, epoch: int) -> tuple[float, float]:
+        """Mean loss and score over the split, each row counted once; equal on every worker.
+
+        Raises:
+            TrainingFailed: the loss is not finite.
+        """
         self.network.eval()
-        loss, correct = 0.0, 0
-        for rows in sampler.validation_shares(
-            split.num_rows, _VALIDATION_ROWS, self.mesh.rank, self.mesh.size
-        ):
+        loss, score = 0.0, 0.0
+        most = min(_VALIDATION_ROWS, max(1, _VALIDATION_VALUES // math.prod(split.input_shape)))
+        for rows in sampler.validation_shares(split.num_rows, most, self.mesh.rank, self.mesh.size):
             features, targets = split.take(rows)
             logits = self.network(features)
             loss += self.criterion(logits, targets).double().sum().item()
-            correct += int((logits.argmax(1) == targets).sum())
-        loss, correct = self.mesh.sum(loss, correct)
-        return loss / split.num_rows, correct / split.num_rows
+            score += self.scores(logits, targets).sum().item()
+        loss, score = self.mesh.sum(loss, score)
+        if not math.isfinite(loss):
+            raise _diverged(loss, f"on the validation split after epoch {epoch}", self.params)
+        return loss / split.num_rows, score / split.num_rows
 
 
-def _diverged(loss: float, epoch: int, step: int, params: TrainParams) -> TrainingFailed:
+def _diverged(loss: float, place: str, params: TrainParams) -> TrainingFailed:
     return TrainingFailed(
-        f"the loss is {loss} in epoch {epoch}, step {step}: the training diverged",
+        f"the loss is {loss} {place}: the training diverged",
         f"Lower train.optimizer.lr (now {params.optimizer.lr:g}), give train.schedule.warmup, "
         "or set train.optimizer.clip_norm.",
     )

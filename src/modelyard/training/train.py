@@ -47,9 +47,9 @@ def train(
         WorkspaceError: checkpoints or the result cannot be written.
     """
     dataset = Dataset.read(layout.dataset)
-    with _locked(context.checkpoints):
+    with locked(context.checkpoints):
         checkpoint = _train(layout, dataset, model, train, context)
-        return _write(layout, model, train, checkpoint)
+        return _write(layout, dataset, model, train, checkpoint)
 
 
 def _train(
@@ -84,7 +84,7 @@ def _train(
         scratch=Path(),
     )
     known = len(found.state.history) if found is not None else 0
-    with _progress(context, train.epochs, known):
+    with _progress(context, dataset.main_metric, train.epochs, known):
         launcher.launch(job)
     last = checkpoints.newest(context.checkpoints, inputs)
     assert last is not None
@@ -93,7 +93,11 @@ def _train(
 
 
 def _write(
-    layout: Layout, model: ModelParams, train: TrainParams, checkpoint: Checkpoint
+    layout: Layout,
+    dataset: Dataset,
+    model: ModelParams,
+    train: TrainParams,
+    checkpoint: Checkpoint,
 ) -> TrainedModel:
     """Write the trained folder and the metrics file."""
     history = checkpoint.state.history
@@ -102,8 +106,10 @@ def _write(
     description = Description(
         factory=model.factory,
         args=model.args,
+        task=dataset.task,
         input_shape=about["input_shape"],
-        num_classes=about["num_classes"],
+        embeddings=about["embeddings"],
+        num_outputs=dataset.num_outputs,
         best_epoch=best.epoch,
         epochs_run=len(history),
         num_parameters=about["num_parameters"],
@@ -134,7 +140,7 @@ def _digest(dataset: Dataset, model: ModelParams, train: TrainParams) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Let one training at a time use a checkpoint folder; the lock ends with its process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -147,12 +153,15 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(context: TrainContext, epochs: int, known: int) -> Iterator[None]:
+def _progress(context: TrainContext, metric: str, epochs: int, known: int) -> Iterator[None]:
     """Report each epoch after the first ``known`` once, when its checkpoint is there."""
     done = threading.Event()
     report = contextvars.copy_context().run
     thread = threading.Thread(
-        target=report, args=(_follow, context, epochs, known, done), name="progress", daemon=True
+        target=report,
+        args=(_follow, context, metric, epochs, known, done),
+        name="progress",
+        daemon=True,
     )
     thread.start()
     try:
@@ -162,18 +171,21 @@ def _progress(context: TrainContext, epochs: int, known: int) -> Iterator[None]:
         thread.join()
 
 
-def _follow(context: TrainContext, epochs: int, known: int, done: threading.Event) -> None:
+def _follow(
+    context: TrainContext, metric: str, epochs: int, known: int, done: threading.Event
+) -> None:
     last = False
     while not last:
         last = done.wait(_POLL_S)  # after the end, look once more
         for record in checkpoints.read_history(context.checkpoints)[known:]:
             known = record.epoch
             _logger.info(
-                "epoch %d of %d: train loss %.4f, validation loss %.4f, accuracy %.4f",
+                "epoch %d of %d: train loss %.4f, validation loss %.4f, %s %.4f",
                 record.epoch,
                 epochs,
                 record.train_loss,
                 record.validation_loss,
+                metric,
                 record.validation_score,
             )
             if context.progress is not None:

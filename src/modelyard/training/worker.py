@@ -14,16 +14,16 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from modelyard.artifacts import Dataset
-from modelyard.data.columns import read_split
 from modelyard.data.preprocessing import Preprocessing
 from modelyard.models import build
 from modelyard.params import ModelParams, TrainParams
 from modelyard.training import checkpoints, failures, mesh
 from modelyard.training.checkpoints import Checkpoint
 from modelyard.training.context import EpochRecord, Stream
-from modelyard.training.loop import Batches, Trainer
+from modelyard.training.loop import Trainer, read_batches
 from modelyard.training.losses import make_criterion
 from modelyard.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
+from modelyard.training.scores import make_scores
 from modelyard.training.selection import best_epoch, should_stop
 from modelyard.training.stream import Curves
 
@@ -76,22 +76,24 @@ def _train(job: Job) -> None:
     # --- Data ---------------------------------------------------------------------------------
     dataset = Dataset.read(job.dataset)
     preprocessing = Preprocessing.read(job.dataset / "preprocessing.json")
-    training = Batches(read_split(dataset, "train"), preprocessing, group.device)
-    validation = Batches(read_split(dataset, "validation"), preprocessing, group.device)
-    num_classes, input_shape = len(dataset.labels), preprocessing.input_shape
+    training = read_batches(dataset, "train", preprocessing, group.device)
+    validation = read_batches(dataset, "validation", preprocessing, group.device)
 
     # --- Network, loss, optimizer -------------------------------------------------------------
     _seed(job.train.seed)
-    network = build(job.model, input_shape, num_classes, job.root).to(group.device)
+    shape = (preprocessing.input_shape, dataset.num_outputs)
+    network = build(job.model, *shape, job.root, preprocessing.embeddings).to(group.device)
     if ":" not in job.model.factory:  # the user's code may call view(), which this would break
         # 1.6 times as fast on a CPU.
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    targets = torch.tensor(training.columns.targets)
-    criterion = make_criterion(job.train.loss, targets, num_classes, group.device)
+    criterion = make_criterion(
+        job.train.loss, dataset.task, training.targets, dataset.num_outputs, group.device
+    )
+    scores = make_scores(dataset.task, preprocessing.target)
     optimizer = make_optimizer(job.train.optimizer, network)
     description = {
-        "input_shape": list(input_shape),
-        "num_classes": num_classes,
+        "input_shape": list(preprocessing.input_shape),
+        "embeddings": [list(size) for size in preprocessing.embeddings],
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
 
@@ -107,7 +109,9 @@ def _train(job: Job) -> None:
         best = checkpoints.read_tensors(job.resume.path / checkpoints.BEST)
 
     # --- Epochs -------------------------------------------------------------------------------
-    trainer = Trainer(network, _parallel(network, group), criterion, optimizer, job.train, group)
+    trainer = Trainer(
+        network, _parallel(network, group), criterion, scores, optimizer, job.train, group
+    )
     curves = Curves(job.stream if group.is_first else None)
     finished = False
     while not finished:
@@ -119,16 +123,11 @@ def _train(job: Job) -> None:
             lambda step, loss, lr: curves.put(step, step_loss=loss, step_lr=lr),
         )
         group.average_buffers(network)
-        loss, accuracy = trainer.validate(validation)
-        record = EpochRecord(epoch, train_loss, loss, accuracy, lr)
+        loss, score = trainer.validate(validation, epoch)
+        record = EpochRecord(epoch, train_loss, loss, score, lr)
         history = (*history, record)
-        curves.put(
-            epoch,
-            train_loss=train_loss,
-            validation_loss=loss,
-            validation_score=accuracy,
-            lr=lr,
-        )
+        metrics = {"train_loss": train_loss, "validation_loss": loss, "lr": lr}
+        curves.put(epoch, **metrics, **{f"validation_{dataset.main_metric}": score})
         stopping = job.train.early_stopping
         finished = epoch == job.train.epochs or should_stop(history, stopping)
         if group.is_first:

@@ -62,6 +62,9 @@ def settings_for(url: str, folder: Path) -> Settings:
     [
         ("d.png", b"x", "image/png"),
         ("d.JPG", b"x", "image/jpeg"),
+        ("d.wav", b"x", "audio/wav"),
+        ("d.csv", b"a,b", "text/csv"),
+        ("d.txt", b"x", "text/plain"),
         ("d.json", b"[", "application/json"),
         ("rows", b' {"rows": []}', "application/json"),
     ],
@@ -75,7 +78,7 @@ def test_a_file_is_sent_as_what_it_is(
     assert _Server.seen[0]["content-type"] == kind
 
 
-@pytest.mark.parametrize("name", ["x.GIF", "x.bmp", "x.webp", "x", "x.txt"])
+@pytest.mark.parametrize("name", ["x.GIF", "x.bmp", "x.webp", "x", "x.md"])
 def test_another_kind_of_file_is_refused_before_it_is_sent(
     name: str, address: str, tmp_path: Path
 ) -> None:
@@ -83,8 +86,29 @@ def test_another_kind_of_file_is_refused_before_it_is_sent(
     settings = settings_for(f"http://{address}", tmp_path)
     with pytest.raises(ModelyardError, match=f"^pictures/{name} is neither") as caught:
         predict.ask(settings, "digits", tmp_path / name, f"pictures/{name}")
-    assert "PNG or JPEG" in caught.value.remedy
+    assert ".wav" in caught.value.remedy
     assert not _Server.seen
+
+
+@pytest.mark.parametrize(
+    ("prediction", "words"),
+    [
+        ({"label": "7", "probability": 0.75}, "'7' with probability 0.750"),
+        ({"prediction": 1234.56789}, "1234.57"),
+        (
+            {"labels": ["a", "b"], "probabilities": {"a": 0.9, "b": 0.6, "c": 0.1}},
+            "'a' (0.900), 'b' (0.600)",
+        ),
+        ({"labels": [], "probabilities": {"a": 0.1}}, "none of the labels"),
+    ],
+)
+def test_an_answer_of_every_task_is_said_in_words(
+    prediction: dict[str, object], words: str
+) -> None:
+    out = StringIO()
+    console = Console(file=out, soft_wrap=True)
+    predict._show(console, {"model": "m", "version": 2, "predictions": [prediction]})
+    assert out.getvalue() == f"  → {words}, by m version 2\n"
 
 
 def test_a_server_that_closes_on_a_large_body_is_not_called_away(

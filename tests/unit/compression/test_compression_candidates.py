@@ -8,6 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from modelyard.compression.candidates import Ingredients, Judged, candidates, judge
+from modelyard.data.columns import SplitColumns
+from modelyard.evaluation.tasks import Scoring
 
 
 def test_a_network_with_convolutions_has_two_forms_of_int8(
@@ -18,8 +20,8 @@ def test_a_network_with_convolutions_has_two_forms_of_int8(
     dense = {item.name: item for item in candidates(every, mlp_graph)}
     assert list(convolutional) == ["fp32", "fp16", "int8", "int8-dense"]
     assert list(dense) == ["fp32", "fp16", "int8"]
-    static = convolutional["int8"].build(Ingredients(cnn_graph, features))
-    dynamic = dense["int8"].build(Ingredients(mlp_graph, features))
+    static = convolutional["int8"].build(Ingredients(cnn_graph, lambda: features))
+    dynamic = dense["int8"].build(Ingredients(mlp_graph, _forbid))
     assert "QuantizeLinear" in {node.op_type for node in static.graph.node}
     assert "DynamicQuantizeLinear" in {node.op_type for node in dynamic.graph.node}
 
@@ -27,6 +29,10 @@ def test_a_network_with_convolutions_has_two_forms_of_int8(
 def test_only_what_is_asked_for(cnn_graph: onnx.ModelProto) -> None:
     names = [item.name for item in candidates(("fp32", "fp16"), cnn_graph)]
     assert names == ["fp32", "fp16"]
+
+
+def _forbid() -> np.ndarray:
+    raise AssertionError("calibration rows were read for nothing")
 
 
 def _table(path: Path, answers: np.ndarray) -> Path:
@@ -48,9 +54,9 @@ def _judge(path: Path, answers: np.ndarray, max_drop: float) -> Judged:
     return judge(
         "int8",
         _table(path, answers),
-        {"number": np.arange(rows)},
-        np.zeros(rows, np.int64),
-        np.ones(rows, bool),
+        SplitColumns(np.arange(rows), {"number": np.arange(rows)}, np.zeros(rows, np.int64)),
+        np.ones(rows),
+        Scoring("classification", "accuracy"),
         max_drop,
         0.95,
     )
@@ -65,7 +71,7 @@ def test_the_budget_is_the_estimated_loss(
     answers = np.tile([0.9, 0.1], (100, 1))
     answers[:wrong] = [0.2, 0.8]
     judged = _judge(tmp_path / "model.onnx", answers, max_drop)
-    assert judged.accuracy == pytest.approx(1 - wrong / 100)
+    assert judged.score == pytest.approx(1 - wrong / 100)
     assert judged.comparison.difference == pytest.approx(-wrong / 100)
     assert judged.comparison.low < judged.comparison.difference < judged.comparison.high
     assert judged.within_budget is within
@@ -76,5 +82,5 @@ def test_answers_that_are_no_numbers_are_wrong(tmp_path: Path) -> None:
     answers = np.tile([0.9, 0.1], (50, 1))
     answers[0] = np.nan
     judged = _judge(tmp_path / "model.onnx", answers, 0.0)
-    assert judged.accuracy == pytest.approx(0.98)
+    assert judged.score == pytest.approx(0.98)
     assert not judged.within_budget

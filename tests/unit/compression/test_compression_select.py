@@ -28,7 +28,7 @@ FILES = [_judged("fp32", 400), _judged("fp16", 200), _judged("int8", 100)]
         ({"fp32": 1.0, "fp16": 1.1, "int8": 1.6}, "latency", "fp16"),
         ({"fp32": 1.0, "fp16": 1.3, "int8": 1.6}, "latency", "fp32"),
         ({"fp32": 1.0, "fp16": 1.3, "int8": 1.6}, "size", "int8"),
-        ({"fp32": 0.01, "fp16": 0.03, "int8": 0.055}, "latency", "int8"),
+        ({"fp32": 0.005, "fp16": 0.011, "int8": 0.014}, "latency", "int8"),
     ],
 )
 def test_choices(

@@ -1,6 +1,8 @@
 """The contract over rows: against a plain checker written for the test, on any text."""
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,9 @@ from pydantic import ValidationError
 
 from modelyard.data.contract import Checked, check
 from modelyard.data.readers import read_batches
-from modelyard.errors import DataRejected, SourceError
+from modelyard.data.scalars import Column, check_scalars
+from modelyard.data.values import to_integers, to_numbers
+from modelyard.errors import DataRejected, ParamsError, SourceError
 from modelyard.params import DataParams
 
 CELLS = st.one_of(
@@ -32,7 +36,7 @@ def integer(cell: str) -> int | None:
     """What the contract calls an integer, by Python's own int on ASCII digits."""
     cell = cell.strip()
     digits = cell[1:] if cell[:1] in ("+", "-") else cell
-    plain = digits.isascii() and digits.isdigit() and len(digits) < 19
+    plain = digits.isascii() and digits.isdigit() and -(2**63) <= int(cell) < 2**63
     return int(cell) if plain else None
 
 
@@ -56,7 +60,7 @@ def test_accepts_exactly_the_rows_that_fulfil_it(
         and labels[index] in (0, 1, 2, 3)
     ]
     assert result.rows.tolist() == good
-    assert result.pixels.tolist() == [pixels[index] for index in good]
+    assert result.payload.tolist() == [pixels[index] for index in good]
     assert result.scalars["label"].array.tolist() == [labels[index] for index in good]
     assert {item.row for item in result.rejections} == set(range(len(rows))) - set(good)
     assert all(item.reason and item.column for item in result.rejections)
@@ -142,7 +146,7 @@ def test_parquet_lists_of_the_wrong_length_or_with_nulls_are_refused(tmp_path: P
     pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "t.parquet")
     result = check(read_batches(tmp_path / "t.parquet", contract()), contract())
     assert result.rows.tolist() == [0]
-    assert result.pixels.tolist() == [good]
+    assert result.payload.tolist() == [good]
     assert result.scalars["label"].array.dtype == np.int64
     assert [(item.row, item.column, item.reason) for item in result.rejections] == [
         (1, "image", "has 15 pixels, not 16"),
@@ -164,3 +168,154 @@ def test_parquet_lists_of_the_wrong_length_or_with_nulls_are_refused(tmp_path: P
 def test_constraints_must_fit_the_type(kind: str, constraints: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         label_contract(constraints, kind)
+
+
+def texts(**fields: list[str | None]) -> dict[str, Any]:
+    return {name: pa.array(values, pa.string()) for name, values in fields.items()}
+
+
+def scalars_of(
+    fields: list[dict[str, Any]], columns: dict[str, Any], **changes: Any
+) -> tuple[dict[str, Column], list[tuple[int, str, str]]]:
+    """Check scalar fields beside an image; return columns and (row, field, reason)."""
+    section = tree(**changes)
+    section["schema"]["fields"] = [section["schema"]["fields"][0], *fields]
+    params = DataParams.model_validate(section)
+    rows = np.arange(len(next(iter(columns.values()))))
+    checked, found = check_scalars(columns, rows, params)
+    return checked, [(item.row, item.column, item.reason) for item in found]
+
+
+LABELLED = {"name": "label", "type": "string"}
+
+
+def test_every_type_is_stored_as_its_own() -> None:
+    fields = [
+        LABELLED,
+        {"name": "flag", "type": "boolean", "trueValues": ["ja"], "falseValues": ["nein"]},
+        {"name": "day", "type": "date", "format": "%d.%m.%Y"},
+        {"name": "time", "type": "datetime"},
+    ]
+    columns = texts(
+        label=[" a ", "a", "b"],
+        flag=["ja", "", "vielleicht"],
+        day=["01.02.2020", "2020-02-01", ""],
+        time=["2020-02-01T12:00:00+02:00", "2020-02-01", "noon"],
+    )
+    checked, found = scalars_of(fields, columns)
+    assert checked["label"].array.tolist() == ["a", "a", "b"]
+    assert checked["flag"].array.dtype == bool
+    assert checked["flag"].array[0]
+    assert checked["flag"].null.tolist() == [False, True, False]
+    assert checked["day"].array[0] == np.datetime64("2020-02-01")
+    assert checked["time"].array[:2].tolist() == [
+        datetime(2020, 2, 1, 10),
+        datetime(2020, 2, 1),
+    ]
+    assert found == [
+        (2, "flag", "is neither true (ja) nor false (nein)"),
+        (1, "day", "is no date of the form %d.%m.%Y"),
+        (2, "time", "is no time of the form YYYY-MM-DDThh:mm:ss"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "constraints", "values", "reasons"),
+    [
+        ("string", {"minLength": 2}, ["ab", "a", "é"], {1: "is shorter than 2", 2: "is shorter"}),
+        ("string", {"maxLength": 2}, ["ab", "abc"], {1: "is longer than 2 characters"}),
+        ("category", {"pattern": "[a-z]+"}, ["ab", "a1"], {1: "does not match [a-z]+"}),
+        ("date", {"minimum": "2020-01-01"}, ["2020-01-01", "2019-12-31"], {1: "is below the mini"}),
+        ("datetime", {"maximum": "2020-01-01"}, ["2020-01-01T00:00:01"], {0: "is above the maxi"}),
+        ("boolean", {"enum": ["yes"]}, ["true", "no"], {1: "is not one of yes"}),
+        ("date", {"enum": ["2020-01-01"]}, ["2020-01-01", "2020-01-02"], {1: "is not one of"}),
+        (
+            "number",
+            {"required": True},
+            ["1", "", "1e400"],
+            {1: "is required", 2: "is not a number"},
+        ),
+    ],
+)
+def test_every_constraint_is_asked_of_every_value(
+    kind: str, constraints: dict[str, Any], values: list[str | None], reasons: dict[int, str]
+) -> None:
+    fields = [LABELLED, {"name": "x", "type": kind, "constraints": constraints}]
+    _, found = scalars_of(fields, texts(label=["a"] * len(values), x=values))
+    assert [(row, name) for row, name, _ in found] == [(row, "x") for row in reasons]
+    for (_, _, reason), start in zip(found, reasons.values(), strict=True):
+        assert reason.startswith(start)
+
+
+def test_a_bound_that_is_no_date_is_a_mistake_of_the_contract() -> None:
+    fields = [LABELLED, {"name": "x", "type": "date", "constraints": {"minimum": "soon"}}]
+    with pytest.raises(ParamsError, match=r"fields\.x: its bound 'soon' is no date"):
+        scalars_of(fields, texts(label=["a"], x=["2020-01-01"]))
+
+
+def test_space_around_texts_is_kept_where_it_is_not_trimmed() -> None:
+    columns = texts(label=[" a ", "  ", "b"])
+    checked, _ = scalars_of([LABELLED], columns, clean={"trim": False})
+    assert checked["label"].array.tolist() == [" a ", "", "b"]
+    assert checked["label"].null.tolist() == [False, True, False]
+
+
+def test_a_unique_field_keeps_the_first_row_of_a_value(tmp_path: Path) -> None:
+    section = tree()
+    key = {"name": "key", "type": "integer", "constraints": {"unique": True}}
+    section["schema"]["fields"].append(key)
+    params = DataParams.model_validate(section)
+    rows = [[*row, value] for row, value in zip(table(5), ["7", "8", "", "7", ""], strict=True)]
+    result = checked(tmp_path / "t.csv", rows, params)
+    assert result.rows.tolist() == [0, 1, 2, 4]
+    assert [(item.row, item.column, item.value, item.reason) for item in result.rejections] == [
+        (3, "key", "7", "must be unique, and is the value of row 0")
+    ]
+
+
+def test_repeated_rows_of_a_table_are_dropped_by_their_pixels_and_target(tmp_path: Path) -> None:
+    rows = table(4)
+    rows += [list(rows[1]), [*rows[2][:LABEL], "3"]]
+    assert len(checked(tmp_path / "t.csv", rows, contract()).rows) == 6
+    result = checked(tmp_path / "t.csv", rows, contract(clean={"duplicates": "drop"}))
+    assert result.rows.tolist() == [0, 1, 2, 3, 5]
+    assert [(item.row, item.allowed) for item in result.rejections] == [(4, True)]
+
+
+INTEGERS = st.one_of(CELLS, st.integers(-(2**70), 2**70).map(str), st.sampled_from(["?", " ? "]))
+NUMBERS = st.one_of(INTEGERS, st.floats().map(repr), st.sampled_from(["1_0", ".5", "5.", "1e999"]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(values=st.lists(st.none() | NUMBERS, max_size=8))
+def test_columns_are_parsed_as_their_values_one_by_one(values: list[str | None]) -> None:
+    column, missing = pa.array(values, pa.string()), ("", "?")
+    for convert in (to_integers, to_numbers):
+        whole = convert(column, missing)
+        for index in range(len(values)):
+            # Alone and as an object of another type the value takes the slow way.
+            (single,) = convert(column.slice(index, 1).cast(pa.large_string()), missing).array
+            assert whole.array[index] == single
+    problems = {item.index: item for item in to_integers(column, missing).problems}
+    for index, value in enumerate(values):
+        gone = value is None or value.strip() in missing
+        expected = None if gone else integer(value or "")
+        assert (index in problems) == (expected is None)
+        assert index not in problems or problems[index].missing == gone
+
+
+@pytest.mark.parametrize(
+    ("array", "expected", "bad"),
+    [
+        (pa.array([1, None, -3], pa.int8()), [1, 0, -3], [1]),
+        (pa.array([2**63, 5], pa.uint64()), [0, 5], [0]),
+        (pa.array([1.0, 2.5, float("nan"), float("inf")]), [1, 0, 0, 0], [1, 2, 3]),
+        (pa.array([True, False]), [0, 0], [0, 1]),
+    ],
+)
+def test_stored_numbers_are_integers_where_they_are(
+    array: Any, expected: list[int], bad: list[int]
+) -> None:
+    values = to_integers(array, ("",))
+    assert values.array.tolist() == expected
+    assert [item.index for item in values.problems] == bad

@@ -81,9 +81,11 @@ def test_describes_itself(layout: Layout) -> None:
 
 
 def test_preprocessing_is_fitted_on_train_alone(layout: Layout) -> None:
-    train = read_split(Dataset.read(layout.dataset), "train")
+    dataset, params = Dataset.read(layout.dataset), contract()
     fitted = Preprocessing.read(layout.dataset / "preprocessing.json")
-    assert fitted == Preprocessing.fit(train.features)
+    assert fitted == Preprocessing.fit(
+        dataset.split("train"), dataset.features, params.task, params.prepare, params.clean
+    )
 
 
 def test_again_and_elsewhere_it_is_the_same_bytes(layout: Layout, tmp_path: Path) -> None:

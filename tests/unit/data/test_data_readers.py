@@ -90,6 +90,25 @@ def test_ragged_rows_are_numbered_after_the_header(tmp_path: Path) -> None:
     assert read(path, contract(**WITH_HEADER)) == ([0, 2, 3], ["0", "2", "3"], [1])
 
 
+def test_the_dialect_names_encoding_quotes_and_lines_to_skip(tmp_path: Path) -> None:
+    section = tree(dialect={"header": False, "encoding": "utf-16", "quoteChar": "'", "skipRows": 2})
+    section["schema"]["fields"][1]["type"] = "string"
+    section["schema"]["fields"][1]["constraints"] = {}
+    params = DataParams.model_validate(section)
+    rows = [[*row[:-1], "'größe, klein'"] for row in table(3)]
+    rows[1] = rows[1][1:]
+    content = "written by a scale\n1\n".encode("utf-16") + text(rows).decode().encode("utf-16-le")
+    path = put(tmp_path / "t.csv", content)
+    assert read(path, params) == ([0, 2], ["größe, klein"] * 2, [1])
+    latin = params.model_copy(
+        update={
+            "dialect": params.dialect.model_copy(update={"encoding": "latin-1", "skip_rows": 0})
+        }
+    )
+    put(path, text(rows).decode().encode("latin-1"))
+    assert read(path, latin) == ([0, 2], ["größe, klein"] * 2, [1])
+
+
 def utf16(rows: list[list[str]]) -> bytes:
     return text(rows).decode().encode("utf-16")
 
@@ -166,7 +185,7 @@ def test_parquet_holds_the_image_as_a_list_or_as_columns(tmp_path: Path) -> None
 def test_parquet_refuses_other_columns_and_no_rows(tmp_path: Path) -> None:
     image = [[0] * NUM_PIXELS]
     pq.write_table(pa.table({"image": image, "label": [1], "x": [1]}), tmp_path / "extra.parquet")
-    with pytest.raises(SourceError, match="17 columns are left"):
+    with pytest.raises(SourceError, match="the column 'x' is no field"):
         list(read_batches(tmp_path / "extra.parquet", contract()))
     pq.write_table(pa.table({"image": image, "label": [1]}).slice(0, 0), tmp_path / "no.parquet")
     with pytest.raises(SourceError, match="holds no rows"):

@@ -249,16 +249,13 @@ def test_stops_and_no_dataset_version_appears(
 
 
 @pytest.mark.parametrize("state", ["{tmp_path}/main/state", "other"])
-def test_the_report_outlives_the_worktree_of_an_isolated_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
+def test_the_report_outlives_the_worktree_of_an_isolated_run(tmp_path: Path, state: str) -> None:
     state = state.format(tmp_path=tmp_path)
-    monkeypatch.setenv("MODELYARD_STATE_DIR", state)
     rows = table(40)
     many(rows)
     layout = put_raw(tmp_path / "worktree", rows)
     with pytest.raises(DataRejected) as caught:
-        ingest(layout, contract())
+        ingest(layout, contract(), Path(state))
     assert f"Report: {state}/reports/rejected.html" in caught.value.remedy
     report = layout.root / state / "reports/rejected.html"  # an absolute folder stands for itself
     assert "There is no dataset version" in report.read_text(encoding="utf-8")
@@ -276,7 +273,8 @@ def test_bounds_are_met_exactly_at_their_edge(tmp_path: Path) -> None:
         *quality("nullValues", column="site", mustBeLessThan=3, mustBeGreaterThan=1),
         *quality("nullValues", column="site", mustBeLessThan=0.075, unit="share"),
     ]
-    dataset = ingest(put_raw(tmp_path, rows), with_site(quality=bounds))
+    params = with_site(quality=bounds, leakage={"rows": "allow"})
+    dataset = ingest(put_raw(tmp_path, rows), params)
     assert sum(dataset.rows.values()) == 40
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_rel
 
 from modelyard.evaluation.comparison import PairedComparison, compare_paired
 
@@ -81,3 +81,48 @@ def test_rows_that_do_not_pair_are_refused(shapes: tuple[tuple[int, ...], tuple[
 def test_a_negative_margin_is_refused() -> None:
     with pytest.raises(ValueError, match=r"margin -0\.1"):
         compare_paired(np.ones(3, bool), np.ones(3, bool), -0.1, 0.95)
+
+
+# ---- scores that are no shares
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    rows = draw(st.integers(2, 200))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    old = generator.normal(size=rows)
+    return old + generator.normal(size=rows) * draw(st.sampled_from([0.0, 0.01, 2.0])), old
+
+
+@settings(max_examples=50, deadline=None)
+@given(scores())
+def test_means_are_compared_as_student_does(case: tuple[np.ndarray, np.ndarray]) -> None:
+    new, old = case
+    forth, back = compare_paired(new, old, 0.02, 0.95), compare_paired(old, new, 0.02, 0.95)
+    assert forth.difference == pytest.approx(float(new.mean() - old.mean()), abs=1e-12)
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
+    assert forth.low < forth.difference < forth.high
+    if np.array_equal(new, old):
+        assert forth.p_value == 1
+        return
+    known = ttest_rel(new, old)
+    assert forth.p_value == pytest.approx(known.pvalue, abs=1e-9)
+    interval = known.confidence_interval(0.95)
+    assert forth.low <= interval.low + 1e-9
+    assert forth.high >= interval.high - 1e-9
+
+
+def test_few_equal_scores_do_not_prove_equality() -> None:
+    twenty = np.linspace(0.2, 0.9, 20)
+    few, many = compare_paired(twenty, twenty, 0.01, 0.95), np.tile(twenty, 100)
+    assert few.verdict == "not enough data to tell"
+    assert compare_paired(many, many, 0.01, 0.95).verdict == "not worse by more than margin"
+    one = compare_paired(np.array([0.9]), np.array([0.1]), 0.0, 0.95)
+    assert one.verdict == "not enough data to tell"
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.5, "better"), (-0.5, "worse")])
+def test_a_clear_difference_of_means_is_told(shift: float, verdict: str) -> None:
+    old = np.random.default_rng(0).normal(size=100)
+    noise = np.random.default_rng(1).normal(size=100) * 0.3
+    assert compare_paired(old + shift + noise, old, 0.02, 0.95).verdict == verdict

@@ -1,12 +1,14 @@
-"""Probabilities of a network: batched, on one thread, the caller's threads left as they were."""
+"""Answers of a network: batched, on one thread, the caller's threads left as they were."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from modelyard.data.prepare_table import Number
+from modelyard.data.preprocessing import Preprocessing, Target
 from modelyard.evaluation import predict as module
-from modelyard.evaluation.predict import predict
+from modelyard.evaluation.predict import outputs, predict
 
 
 class _Watching(nn.Module):
@@ -21,15 +23,27 @@ class _Watching(nn.Module):
         return features.flatten(1)
 
 
-def test_batches_give_softmax_of_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_give_the_networks_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 4)
     features = np.random.default_rng(0).normal(size=(10, 3, 1, 1)).astype(np.float32)
     network = _Watching()
-    probabilities = predict(network, features)
-    raised = np.exp(features[:, :, 0, 0])
-    assert probabilities.dtype == np.float32
-    assert np.allclose(probabilities, raised / raised.sum(axis=1, keepdims=True), atol=1e-6)
+    found = outputs(network, features)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, features[:, :, 0, 0])
     assert network.seen == [(4, 1), (4, 1), (2, 1)]
+
+
+def test_raw_rows_are_prepared_in_blocks_and_answered_in_their_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    number = Number("size", 0.0, None, None, 10.0, 2.0, indicate=False)
+    preprocessing = Preprocessing((number,), Target(100.0, 5.0, 100.0, 4.0))
+    network = _Watching()
+    found = predict(network, preprocessing, {"size": np.arange(10.0)}, "regression")
+    assert found.shape == (10, 1)
+    assert np.allclose(found[:, 0], 100 + 5 * (np.arange(10) - 10) / 2)
+    assert [rows for rows, _ in network.seen] == [4, 4, 2]
 
 
 def test_threads_are_restored_after_an_error() -> None:
@@ -41,7 +55,7 @@ def test_threads_are_restored_after_an_error() -> None:
     torch.set_num_threads(2)
     try:
         with pytest.raises(RuntimeError, match="no"):
-            predict(Broken(), np.zeros((2, 3, 1, 1), np.float32))
+            outputs(Broken(), np.zeros((2, 3, 1, 1), np.float32))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

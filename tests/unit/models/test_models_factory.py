@@ -121,8 +121,8 @@ def test_wrong_arguments_are_named(factory: str, args: dict[str, Any], words: st
     [
         ("return 5", "returned int, not an nn.Module"),
         ("raise KeyError('lost')", "raised KeyError: 'lost'"),
-        ("return nn.Flatten()", "maps 2 images to (2, 784), not to (2, 10)"),
-        ("return nn.Linear(3, 10)", "fails on images of (1, 28, 28)"),
+        ("return nn.Flatten()", "maps 2 rows to (2, 784), not to (2, 10)"),
+        ("return nn.Linear(3, 10)", "fails on rows of (1, 28, 28)"),
     ],
 )
 def test_a_factory_that_breaks_the_contract(body: str, words: str, project: Path) -> None:
@@ -195,3 +195,36 @@ def test_same_seed_same_weights() -> None:
     first, second = _build("cnn", init="kaiming"), _build("cnn", init="kaiming")
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_mlp_takes_rows_of_any_shape_and_the_others_say_what_they_need() -> None:
+    for shape in ((7,), (1, 12, 5)):
+        model = build(ModelParams(factory="mlp", args={"hidden": [4]}), shape, 1, ROOT)
+        assert model(torch.zeros(3, *shape)).shape == (3, 1)
+    for factory in ("cnn", "resnet"):
+        with pytest.raises(ParamsError, match=f"{factory} is for images and sound") as error:
+            build(ModelParams(factory=factory), (7,), 2, ROOT)
+        assert "model.factory: mlp" in error.value.remedy
+        model = build(ModelParams(factory=factory), (1, 12, 9), 2, ROOT)
+        assert model(torch.zeros(2, 1, 12, 9)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("factory", ["mlp", "custom.own:make"])
+def test_embedded_categories_reach_any_network_as_vectors(project: Path, factory: str) -> None:
+    own = "from torch import nn\ndef make(input_shape, num_classes):\n    "
+    _write(project / "custom/own.py", own + "return nn.Linear(*input_shape, num_classes)\n")
+    sizes = ((4, 3), (5, 2))
+    model = build(ModelParams(factory=factory), (2 + len(sizes),), 2, project, sizes).eval()
+    plain = torch.randn(3, 2)
+    rows = torch.cat([plain, torch.tensor([[2.0, 4], [0, 1], [3, 2]])], dim=1)
+    tables = [model.get_parameter(f"embeddings.{place}.weight") for place in (0, 1)]
+    vectors = [tables[0][[2, 0, 3]], tables[1][[4, 1, 2]]]
+    network = model.get_submodule("network")
+    assert torch.equal(model(rows), network(torch.cat([plain, *vectors], dim=1)))
+    # What train may never hold says nothing before it is learned.
+    assert torch.equal(vectors[0][1], torch.zeros(3))
+    assert torch.equal(vectors[1][1], torch.zeros(2))
+    model(rows).sum().backward()
+    assert tables[0].grad is not None
+    assert tables[0].grad[1].count_nonzero() == 0
+    assert tables[0].grad[2].count_nonzero() == 3

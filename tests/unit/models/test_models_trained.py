@@ -13,12 +13,13 @@ from modelyard.models import build, load, save
 from modelyard.models.trained import Description, describe
 from modelyard.params import ModelParams
 
-DESCRIPTION = Description("cnn", {"channels": [2], "hidden": 4}, (1, 8, 8), 3, 2, 3, 99)
+ARGS = {"channels": [2], "hidden": 4}
+DESCRIPTION = Description("cnn", ARGS, "classification", (1, 8, 8), (), 3, 2, 3, 99)
 
 
 def _saved(tmp_path: Path) -> tuple[TrainedModel, dict[str, torch.Tensor]]:
     params = ModelParams(factory=DESCRIPTION.factory, args=DESCRIPTION.args)
-    model = build(params, DESCRIPTION.input_shape, DESCRIPTION.num_classes, tmp_path)
+    model = build(params, DESCRIPTION.input_shape, DESCRIPTION.num_outputs, tmp_path)
     weights = {name: tensor + 1 for name, tensor in model.state_dict().items()}
     save_file(weights, tmp_path / "weights")
     history = [{"epoch": 1, "train_loss": 0.5}]

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.errors import PackageError
@@ -29,6 +29,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
+@settings(deadline=None)
 @given(files=FOLDERS)
 def test_a_written_manifest_verifies_and_names_the_files(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
@@ -39,6 +40,7 @@ def test_a_written_manifest_verifies_and_names_the_files(files: dict[str, bytes]
         assert read_manifest(folder)[1].keys() == files.keys()
 
 
+@settings(deadline=None)
 @given(files=FOLDERS, data=st.data())
 def test_any_flipped_byte_is_found(files: dict[str, bytes], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as temporary:

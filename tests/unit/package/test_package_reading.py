@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.errors import PackageError
@@ -30,6 +30,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     params=st.dictionaries(st.text(), JSON, max_size=3),
     text=st.text(),
@@ -70,7 +71,7 @@ def test_what_is_no_proof_is_refused(tmp_path: Path, content: str | None) -> Non
         Proof.read(tmp_path)
 
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "schema.json": {
         "task": "classification",
         "inputs": [{"name": "image", "dtype": "uint8", "shape": [-1, 2, 2]}],
@@ -98,16 +99,37 @@ def test_the_reader_gives_the_small_files_typed(tmp_path: Path) -> None:
     reader = PackageReader.open(tmp_path)
     assert reader.labels == ("no", "yes")
     assert reader.schema.inputs[0].shape == (-1, 2, 2)
-    assert reader.golden.requests[0].probabilities == ((0.25, 0.75),)
+    assert reader.golden.requests[0].answers == ((0.25, 0.75),)
     assert reader.golden.requests[0].rows[0] == {"image": [[0, 1], [2, 3]]}
     assert reader.model == tmp_path / "model.onnx"
     assert len(reader.digest) == 64
+
+
+def test_inputs_have_types_and_answers_the_output_s_name(tmp_path: Path) -> None:
+    inputs = [
+        {"name": "age", "type": "integer", "dtype": "float64", "shape": [-1], "required": True},
+        {"name": "job", "type": "category", "dtype": "string", "shape": [-1], "enum": ["a"]},
+    ]
+    output = {"name": "prediction", "dtype": "float32", "shape": [-1, 1]}
+    schema = {"task": "regression", "inputs": inputs, "outputs": [output], "target": ["a", "b"]}
+    rows = [{"age": 3, "job": None}]
+    golden = {"atol": 1.0, "requests": [{"rows": rows, "prediction": [[2.5]]}]}
+    write_small(tmp_path, schema=schema, golden=golden, labels=[])
+    reader = PackageReader.open(tmp_path)
+    assert [(spec.type, spec.required) for spec in reader.schema.inputs] == [
+        ("integer", True),
+        ("category", False),
+    ]
+    assert reader.golden.requests[0].answers == ((2.5,),)
+    assert reader.schema.target == ("a", "b")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"schema": {}},
+        {"schema": {**SMALL["schema.json"], "task": "ranking"}},
+        {"schema": {**SMALL["schema.json"], "outputs": []}},
         {"schema": []},
         {"labels": 3},
         {"golden": {"atol": "x", "requests": []}},

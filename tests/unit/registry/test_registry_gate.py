@@ -40,8 +40,8 @@ def test_the_first_champion_needs_only_the_budgets(tmp_path: Path) -> None:
     layout = make_project(tmp_path, wrong=12)
     verdict = gate(layout, budgets=Budgets(min_score=0.9, max_latency_ms=1e3, max_size_mb=1))
     assert verdict.passed
-    assert verdict.accuracy == 1 - 12 / ROWS
-    assert 0.9 < verdict.accuracy_low < verdict.accuracy
+    assert verdict.score == 1 - 12 / ROWS
+    assert 0.9 < verdict.score_low < verdict.score
     assert (verdict.champion_version, verdict.difference, verdict.rows) == (None, None, ROWS)
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from modelyard.artifacts import Layout, read_json, write_json
+from modelyard.data.raw import raw_sha256
 from modelyard.errors import ModelyardError
 from modelyard.package import Proof
 from modelyard.registry.proof_code import check_code
@@ -174,9 +175,19 @@ def test_a_later_run_of_equal_data_is_no_witness_of_the_code(root: Path) -> None
 
 def test_the_source_is_what_the_params_ask_for(root: Path) -> None:
     proof = proof_of(root)
-    assert "as data.sha256 asks" in check_source(proof)
+    assert "as data.sha256 asks" in check_source(root, proof)
     with pytest.raises(ModelyardError, match="the raw data's sha256"):
-        check_source(replace(proof, raw_sha256="0" * 64))
+        check_source(root, replace(proof, raw_sha256="0" * 64))
+
+
+def test_a_source_without_a_pin_is_computed_from_the_raw_data(root: Path) -> None:
+    (root / "data/raw/more").mkdir()
+    (root / "data/raw/more/rows.csv").write_text("2\n")
+    found = raw_sha256(root / "data/raw")
+    unpinned = replace(proof_of(root), params={"data": {"sha256": None}}, raw_sha256=found)
+    assert "computed from the files in data/raw" in check_source(root, unpinned)
+    (root / "data/raw/more/rows.csv").write_text("3\n")
+    assert check_source(root, unpinned).startswith("not checked: data.sha256 names none")
 
 
 def test_the_dataset_is_computed_again_here_and_in_the_cache(root: Path) -> None:

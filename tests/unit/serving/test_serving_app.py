@@ -1,13 +1,10 @@
 """The application, without a socket: pages, predictions, and that no body ever gives a 5xx."""
 
-import asyncio
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import orjson
 import pytest
@@ -15,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from modelyard.serving.app import App
+from tests.unit.serving.conftest import Client
 from tests.unit.serving.tiny_packages import answer, point, publish
 
 SETTINGS = settings(
@@ -31,41 +28,6 @@ JSON = st.recursive(
 ROW = st.lists(
     st.lists(st.integers(0, 255) | JSON, min_size=4, max_size=4) | JSON, min_size=4, max_size=4
 )
-
-
-class Client:
-    """Calls an App in an event loop that both share."""
-
-    def __init__(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
-        self.app = app
-        self.loop = loop
-        transport = httpx.ASGITransport(app, raise_app_exceptions=True)  # pyright: ignore
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://test")
-
-    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self.loop.run_until_complete(self._client.request(method, path, **options))
-
-    def scan(self) -> None:
-        """Look at the folder once and wait until what it names is loaded."""
-
-        async def scan() -> None:
-            for _ in range(2):
-                self.app.watcher.scan()
-                await asyncio.gather(*self.app.watcher._loading.values())
-
-        self.loop.run_until_complete(scan())
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "serving"
-
-
-@pytest.fixture
-def client(folder: Path) -> Iterator[Client]:
-    loop = asyncio.new_event_loop()
-    yield Client(App(folder, "worker-0", max_body=100_000), loop)
-    loop.close()
 
 
 @pytest.fixture

@@ -77,6 +77,11 @@ def publish(root: Path, name: str, version: int, sequence: int, seed: int | None
     """Write a version into a serving folder and point to it; by default its number is the seed."""
     staged = root.parent / f"staged-{name}-{version}"
     digest = write_package(staged, version if seed is None else seed)
+    return place(staged, root, name, version, digest, sequence)
+
+
+def place(staged: Path, root: Path, name: str, version: int, digest: str, sequence: int) -> str:
+    """Move a package into a serving folder and point to it; return its digest."""
     path = f"versions/{version}-{digest[:12]}"
     (root / name / "versions").mkdir(parents=True, exist_ok=True)
     staged.rename(root / name / path)

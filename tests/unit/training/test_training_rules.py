@@ -1,18 +1,15 @@
-"""Losses, schedules, optimizers, and the choice of the epoch, each against its definition."""
+"""Schedules, optimizers, and the choice of the epoch, each against its definition."""
 
-import math
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional
 
-from modelyard.params import EarlyStopping, Loss, Optimizer, Schedule
+from modelyard.params import EarlyStopping, Optimizer, Schedule
 from modelyard.training import EpochRecord
-from modelyard.training.losses import make_criterion
 from modelyard.training.optimizers import (
     make_optimizer,
     optimizer_tensors,
@@ -22,8 +19,6 @@ from modelyard.training.optimizers import (
 from modelyard.training.schedules import learning_rate
 from modelyard.training.selection import best_epoch, should_stop
 
-CPU = torch.device("cpu")
-
 
 def _history(losses: list[float], accuracies: list[float] | None = None) -> list[EpochRecord]:
     accuracies = accuracies or [0.0] * len(losses)
@@ -31,31 +26,7 @@ def _history(losses: list[float], accuracies: list[float] | None = None) -> list
     return [EpochRecord(i, 1.0, loss, accuracy, 0.1) for i, (loss, accuracy) in enumerate(pairs, 1)]
 
 
-def test_cross_entropy_has_torchs_mean() -> None:
-    logits, targets = torch.randn(9, 4), torch.randint(0, 4, (9,))
-    criterion = make_criterion(Loss(label_smoothing=0.1), targets, 4, CPU)
-    expected = functional.cross_entropy(logits, targets, label_smoothing=0.1)
-    assert torch.allclose(criterion(logits, targets).mean(), expected)
-
-
-def test_balanced_classes_weigh_the_same_in_sum() -> None:
-    targets = torch.tensor([0] * 12 + [1] * 3)
-    criterion = make_criterion(Loss(class_weights="balanced"), targets, 3, CPU)
-    losses = criterion(torch.zeros(15, 3), targets)
-    assert torch.allclose(losses[targets == 0].sum(), losses[targets == 1].sum())
-    assert losses.isfinite().all()
-
-
-@given(st.floats(0, 5))
-def test_focal_is_cross_entropy_times_its_factor(gamma: float) -> None:
-    logits, targets = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])
-    losses = make_criterion(Loss(name="focal", gamma=gamma), targets, 2, CPU)(logits, targets)
-    for loss, own in zip(
-        losses.tolist(), (1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))), strict=True
-    ):
-        assert loss == pytest.approx(-((1 - own) ** gamma) * math.log(own), rel=1e-4)
-
-
+@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(["constant", "cosine", "step", "one_cycle"]),
     warmup=st.sampled_from([0.0, 0.1, 0.5]),
@@ -68,10 +39,13 @@ def test_learning_rates_stay_within_the_peak(
     schedule, total = Schedule(name=name, warmup=warmup, step_epochs=3), steps * epochs
     rates = [learning_rate(schedule, 0.1, step, total, steps) for step in range(total)]
     assert all(0 < rate <= 0.1 for rate in rates)
-    rise = round((warmup or (0.3 if name == "one_cycle" else 0)) * total)
-    assert rates[:rise] == sorted(rates[:rise])
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
     if name != "step":
-        assert rates[rise:] == sorted(rates[rise:], reverse=True)
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        # One cycle begins low, however short it is.
+        rise = round((warmup or (0.3 if name == "one_cycle" else 0)) * total)
+        assert peak == min(max(rise, name == "one_cycle"), total - 1)
 
 
 def test_learning_rates_have_their_shape() -> None:

@@ -1,7 +1,7 @@
 """Every row once, in the same global order for any number of workers."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.training.sampler import (
@@ -13,6 +13,7 @@ from modelyard.training.sampler import (
 )
 
 
+@settings(deadline=None)
 @given(
     num_rows=st.integers(1, 200),
     per_worker=st.integers(1, 9),
@@ -44,6 +45,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert not np.array_equal(first, epoch_order(1000, 4, 1))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 8))
 def test_validation_counts_each_row_once(num_rows: int, batch_rows: int, size: int) -> None:
     batches = [

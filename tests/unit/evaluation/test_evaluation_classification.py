@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and plain loops, and the bootstrap against explicit resampling."""
+"""A classifier's metrics against scikit-learn and plain loops, and explicit resampling."""
 
 import json
 from typing import cast
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from modelyard.evaluation import metrics
-from modelyard.evaluation.metrics import Report, measure
+from modelyard.evaluation import bootstrap as resampling
+from modelyard.evaluation import classification
+from modelyard.evaluation.classification import ClassificationReport, measure_classes
 
 
 @st.composite
@@ -25,9 +26,11 @@ def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return raw / raw.sum(axis=1, keepdims=True), generator.integers(0, num_classes, num_rows)
 
 
-def _measure(probabilities: np.ndarray, targets: np.ndarray, bootstrap: int = 100) -> Report:
+def _measure(
+    probabilities: np.ndarray, targets: np.ndarray, bootstrap: int = 100
+) -> ClassificationReport:
     labels = tuple(f"class {k}" for k in range(probabilities.shape[1]))
-    return measure(probabilities, targets, labels, bootstrap, 0.95, seed=0)
+    return measure_classes(probabilities, targets, labels, bootstrap, 0.95, seed=0)
 
 
 def _expected(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -43,13 +46,15 @@ def _expected(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float
         if 0 < (targets == k).sum() < len(targets)
     ]
     ece = 0.0
-    for m in range(metrics.NUM_BINS):
+    for m in range(classification.NUM_BINS):
         confidence = probabilities.max(axis=1)
-        inside = (confidence > m / metrics.NUM_BINS) & (confidence <= (m + 1) / metrics.NUM_BINS)
+        inside = (confidence > m / classification.NUM_BINS) & (
+            confidence <= (m + 1) / classification.NUM_BINS
+        )
         if inside.any():
             gap = (predicted == targets)[inside].mean() - confidence[inside].mean()
             ece += inside.mean() * abs(gap)
-    return {
+    known = {
         "accuracy": float(reference.accuracy_score(targets, predicted)),
         "precision": float(precision),
         "recall": float(recall),
@@ -60,6 +65,15 @@ def _expected(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float
         ),
         "ece": ece,
     }
+    if num_classes == 2:
+        positive = targets == 1
+        known["brier"] = float(np.mean((probabilities[:, 1] - positive) ** 2))
+        known["pr_auc"] = float("nan")
+        if positive.any():
+            known["pr_auc"] = float(
+                reference.average_precision_score(positive, probabilities[:, 1])
+            )
+    return known
 
 
 @settings(max_examples=60, deadline=None)
@@ -77,7 +91,7 @@ def test_weights_stand_for_repeated_rows(case: tuple[np.ndarray, np.ndarray], se
     probabilities, targets = case
     drawn = np.random.default_rng(seed).integers(0, len(targets), len(targets))
     weights = np.bincount(drawn, minlength=len(targets)).astype(np.float64)
-    scores = metrics._Scorer(probabilities, targets)(np.stack([weights, weights]))
+    scores = classification._Scorer(probabilities, targets)(np.stack([weights, weights]))
     expected = _expected(probabilities[drawn], targets[drawn])
     for name, value in expected.items():
         assert scores[name][0] == pytest.approx(value, abs=1e-9, nan_ok=True), name
@@ -139,10 +153,10 @@ def test_equal_seeds_give_equal_reports_and_chunks_do_not_show(
     case = _sample(50)
     whole = _measure(*case, bootstrap=200)
     assert _measure(*case, bootstrap=200) == whole
-    monkeypatch.setattr(metrics, "CHUNK", 50 * 7)
+    monkeypatch.setattr(resampling, "CHUNK", 50 * 7)
     assert _measure(*case, bootstrap=200) == whole
     labels = tuple("abcd")
-    assert measure(*case, labels, 200, 0.95, seed=1).metrics != whole.metrics
+    assert measure_classes(*case, labels, 200, 0.95, seed=1).metrics != whole.metrics
 
 
 def test_perfect_answers_still_have_an_accuracy_interval() -> None:
@@ -180,4 +194,4 @@ def test_what_cannot_be_measured_is_refused(
     probabilities: np.ndarray, targets: np.ndarray, problem: str
 ) -> None:
     with pytest.raises(ValueError, match=problem):
-        measure(probabilities, targets, ("a", "b", "c"), 100, 0.95, seed=0)
+        measure_classes(probabilities, targets, ("a", "b", "c"), 100, 0.95, seed=0)

@@ -1,0 +1,127 @@
+"""A source's table in a temporary DuckDB database, so that it may be asked many questions.
+
+The file is read once, in a stream; the database lies on disk, so that memory does not grow with
+the rows.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.data.suggest.dialect import FoundDialect, find_dialect
+from modelyard.data.table_files import FORMATS
+from modelyard.errors import SourceError
+
+if TYPE_CHECKING:
+    import duckdb
+
+MEMORY = "600MB"
+_SPACE = " || ".join(f"chr({code})" for code in range(0x3001) if chr(code).isspace())
+
+
+@dataclass(frozen=True)
+class Table:
+    """An open table ``t``: ``columns`` are its columns in SQL, ``names`` those of the source.
+
+    Columns of text are trimmed, empty where missing. ``types`` are DuckDB's. ``num_ragged`` lines
+    had another number of cells and are not in it.
+    """
+
+    connection: "duckdb.DuckDBPyConnection"
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    num_rows: int
+    num_ragged: int
+    dialect: FoundDialect | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns as SQL names them: by position, so that no name needs care."""
+        return tuple(f"c{index}" for index in range(len(self.names)))
+
+    def ask(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows that answer a query."""
+        return self.connection.execute(query, values or []).fetchall()
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return path.name.lower().endswith(FORMATS)
+
+
+@contextmanager
+def opened(paths: list[Path]) -> Iterator[Table]:
+    """Read CSV, TSV (plain or gzipped) or Parquet files of the same columns into a table.
+
+    The dialect and the columns are those of the first.
+
+    Raises:
+        SourceError: one cannot be read, or they hold no rows.
+    """
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="modelyard-profile-") as folder:
+        settings = {"memory_limit": MEMORY, "temp_directory": folder, "threads": 2}
+        settings |= {"preserve_insertion_order": True}
+        connection = duckdb.connect(str(Path(folder) / "profile.duckdb"), config=settings)
+        try:
+            if paths[0].name.lower().endswith(".parquet"):
+                table = _parquet(connection, paths)
+            else:
+                table = _delimited(connection, paths)
+            if not table.num_rows:
+                raise SourceError(f"{paths[0].name} holds no rows", "Put the data there.")
+            yield table
+        except duckdb.Error as error:
+            first = str(error).partition("\n")[0].replace(str(paths[0]), paths[0].name)
+            raise SourceError(f"{paths[0].name} cannot be read: {first}", "Mend it.") from None
+        finally:
+            connection.close()
+
+
+def _delimited(connection: "duckdb.DuckDBPyConnection", paths: list[Path]) -> Table:
+    dialect = find_dialect(paths[0])
+    columns = {f"c{index}": "VARCHAR" for index in range(len(dialect.columns))}
+    trimmed = ", ".join(f"trim(coalesce({name}, ''), {_SPACE}) AS {name}" for name in columns)
+    connection.execute(
+        f"CREATE TABLE t AS SELECT {trimmed} FROM read_csv("  # noqa: S608 - names of our own
+        "$path, delim=$delim, quote='\"', escape='\"', header=$header, skip=$skip, "
+        "encoding=$encoding, columns=$columns, auto_detect=false, ignore_errors=true, "
+        "store_rejects=true, rejects_limit=0, max_line_size=16777216, compression=$compression)",
+        {
+            "path": list(map(str, paths)),
+            "delim": dialect.delimiter,
+            "header": dialect.header,
+            "skip": dialect.skip_rows,
+            "encoding": dialect.encoding,
+            "columns": columns,
+            "compression": "gzip" if paths[0].name.lower().endswith(".gz") else "none",
+        },
+    )
+    ((num_rows,),) = connection.execute("SELECT count(*) FROM t").fetchall()
+    query = "SELECT count(DISTINCT line) FROM reject_errors"
+    ((num_ragged,),) = connection.execute(query).fetchall()
+    types = ("VARCHAR",) * len(columns)
+    return Table(connection, dialect.columns, types, num_rows, num_ragged, dialect)
+
+
+def _parquet(connection: "duckdb.DuckDBPyConnection", paths: list[Path]) -> Table:
+    files = [list(map(str, paths))]
+    described = connection.execute("DESCRIBE SELECT * FROM read_parquet($1)", files)
+    names, types = zip(*[(row[0], row[1]) for row in described.fetchall()], strict=True)
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    selected = ", ".join(
+        f"trim(coalesce({name}, ''), {_SPACE}) AS c{index}"
+        if kind == "VARCHAR"
+        else f"{name} AS c{index}"
+        for index, (name, kind) in enumerate(zip(quoted, types, strict=True))
+    )
+    connection.execute(
+        f"CREATE TABLE t AS SELECT {selected} FROM read_parquet($1)",  # noqa: S608 - names quoted
+        files,
+    )
+    ((num_rows,),) = connection.execute("SELECT count(*) FROM t").fetchall()
+    return Table(connection, names, types, num_rows, 0, None)

@@ -1,0 +1,1 @@
+"""What Prefect is told when `modelyard up` starts, and the worker that does what it asks for."""

@@ -1,0 +1,147 @@
+"""The contract of training as that of rows to be scored: the same but for what rows cannot have.
+
+There is no target to check, and only columns that the model needs are read. What is asked of rows
+together (unique values, repeats, bounds on the whole set) is not asked: each row is judged by
+itself, so that what is said of it does not depend on what else is scored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.data.files import has_files
+from modelyard.data.source import SqlSource, parse_source
+from modelyard.errors import ModelyardError, SourceError, WorkspaceError
+from modelyard.package.reader import TensorSpec
+from modelyard.params import DataParams, Field
+from modelyard.params.data import MEDIA_KINDS
+from modelyard.params.fields import FieldType
+from modelyard.runs.git import git
+
+_COLUMNS = ("column", "column_A", "column_B")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a source must be like.
+
+    Args:
+        params: The section ``data`` of training with the source to be scored.
+        fields: The columns that are read and checked.
+        optional: Fields that a source may lack.
+        features: The model's inputs as entries of dataset.json's ``features``.
+        of_files: A row is a text file, and not a line of a table.
+        root: The project's folder, from which the user's functions are imported.
+        state_dir: Where the key of tokens lies.
+    """
+
+    params: DataParams
+    fields: tuple[Field, ...]
+    optional: tuple[str, ...]
+    features: tuple[dict[str, Any], ...]
+    of_files: bool
+    root: Path
+    state_dir: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The model's inputs."""
+        return [feature["name"] for feature in self.features]
+
+
+def contract_of(
+    data: DataParams, inputs: Sequence[TensorSpec], source: str, root: Path, state_dir: Path
+) -> Contract:
+    """The contract for ``source``.
+
+    Args:
+        data: The section ``data`` that the version was made with.
+        inputs: What the model takes.
+        source: As ``data.source``, relative to the folder that it is fetched from.
+        root: The project's folder.
+        state_dir: Of the settings.
+    """
+    inferred = tuple(
+        Field(name=spec.name, type=_type(spec))
+        for spec in inputs
+        if spec.name not in {field.name for field in data.schema_.fields} and not data.features
+    )
+    fields = (*map(_alone, data.schema_.fields), *inferred)
+    names = {spec.name for spec in inputs}
+    read = tuple(
+        field
+        for field in fields
+        if field.name not in data.targets and (data.features or field.name in names)
+    )
+    known = {field.name for field in read}
+    optional = tuple(field.name for field in fields if field.name not in known)
+    of_files = data.kind == "text" and has_files(data)
+    if of_files:
+        # The paths of texts to be scored tell nothing.
+        fields = read = tuple(field for field in read if field.type == "text")
+    rest = "drop" if data.schema_.rest == "infer" else data.schema_.rest
+    expectations = tuple(item for item in data.expectations if _names(item.kwargs) <= known)
+    params = data.model_copy(
+        update={
+            "source": source,
+            "sha256": None,
+            "query": data.query if isinstance(parse_source(source), SqlSource) else None,
+            "schema_": data.schema_.model_copy(update={"fields": fields, "rest": rest}),
+            "target": (),
+            "expectations": () if data.kind in MEDIA_KINDS else expectations,
+            "quality": (),
+            "clean": data.clean.model_copy(update={"duplicates": "keep", "outliers": None}),
+        }
+    )
+    features = tuple(map(_feature, inputs))
+    return Contract(params, read, optional, features, of_files, root, state_dir)
+
+
+def check_custom_code(contract: Contract, commit: str) -> None:
+    """Refuse to make features by other code than the version was trained with.
+
+    Raises:
+        WorkspaceError: ``custom`` is not as it was in ``commit``, or git does not know that.
+    """
+    if not contract.params.features:
+        return
+    try:
+        git(contract.root, "diff", "--quiet", commit, "--", "custom")
+    except ModelyardError:
+        raise WorkspaceError(
+            f"data.features: custom/ is not as it was when the version was made ({commit[:12]}), "
+            "so its features could be others",
+            f"Score in a checkout of that code: `git worktree add FOLDER {commit[:12]}`.",
+        ) from None
+
+
+def _names(kwargs: dict[str, Any]) -> set[str]:
+    """The columns that an expectation names."""
+    return {str(kwargs[key]) for key in _COLUMNS if key in kwargs}
+
+
+def _alone(field: Field) -> Field:
+    """The field without what it asks of rows together."""
+    return field.model_copy(
+        update={"constraints": field.constraints.model_copy(update={"unique": False})}
+    )
+
+
+def _type(spec: TensorSpec) -> FieldType:
+    if not spec.type:
+        raise SourceError(
+            f"the model's input {spec.name!r} is no column of a table",
+            "Register a version that was made by this version of Modelyard.",
+        )
+    return spec.type  # pyright: ignore[reportReturnType] - one of package.scalars.SCALARS
+
+
+def _feature(spec: TensorSpec) -> dict[str, Any]:
+    feature: dict[str, Any] = {"name": spec.name, "type": spec.type}
+    if spec.type == "image":
+        height, width, *colour = spec.shape[1:]
+        feature |= {"height": height, "width": width, "channels": colour[0] if colour else 1}
+    if spec.type == "audio":
+        feature |= {"samples": spec.shape[1]}
+    return feature

@@ -1,0 +1,106 @@
+"""init and expect suggest: what is written, what is copied, and what is refused before that."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelyard.artifacts import sha256_file
+from modelyard.params import parse
+from tests.unit.cli.conftest import Invoke
+
+ROWS = "".join(f"{index % 50},{'ab'[index % 2]}\n" for index in range(100))
+TABLE = f"x,kind\n{ROWS}"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    path = tmp_path / "My Loans.csv"
+    path.write_text(TABLE)
+    return path
+
+
+def test_a_file_from_elsewhere_becomes_a_recipe(
+    invoke: Invoke, project: Path, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke("init", "../My Loans.csv", cwd=project) == 0
+    said = capsys.readouterr().out
+    assert "copied ../My Loans.csv to source/My Loans.csv" in said
+    assert said.splitlines()[-1] == "then: modelyard run --recipe recipes/my-loans.yaml"
+    text = (project / "recipes/my-loans.yaml").read_text()
+    params = parse(yaml.safe_load(text))
+    assert params.data.source == "source/My Loans.csv"
+    assert params.data.sha256 == sha256_file(outside)
+    assert params.registry.name == "my-loans"
+    assert "target: kind  # the last column: a guess" in text
+    assert invoke("init", "../My Loans.csv", cwd=project) == 1
+    assert "recipes/my-loans.yaml is there already" in capsys.readouterr().err
+    assert invoke("init", "../My Loans.csv", "--force", cwd=project) == 0
+    assert "copied" not in capsys.readouterr().out
+
+
+def test_paths_count_from_where_the_command_is_given(
+    invoke: Invoke, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "deep/t.csv").write_text(TABLE)
+    words = ["init", "../t.csv", "--name", "small", "--output", "mine.yaml", "--target", "x"]
+    assert invoke(*words, cwd=project / "deep/er") == 0
+    tree = yaml.safe_load((project / "deep/er/mine.yaml").read_text())
+    assert tree["data"]["source"] == "deep/t.csv"
+    assert tree["data"]["task"] == "regression"
+    assert not (project / "source").exists()
+    assert invoke("expect", "suggest", "t.csv", cwd=project / "deep") == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed[printed.index("data:") :])["data"]["target"] == "kind"
+
+
+def test_replace_writes_the_project_s_own_params(invoke: Invoke, project: Path) -> None:
+    (project / "t.csv").write_text(TABLE)
+    before = (project / "params.yaml").read_text()
+    assert invoke("init", "t.csv", "--replace", "--output", "x.yaml", cwd=project) == 1
+    assert (project / "params.yaml").read_text() == before
+    assert invoke("init", "t.csv", "--replace", cwd=project) == 0
+    assert yaml.safe_load((project / "params.yaml").read_text())["data"]["source"] == "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["init", "gone.csv"], "there is no such file"),
+        (["init", "../gone.csv"], "lies outside of the project"),
+        (["init", "t.csv", "--name", "A b"], "'A b' is no name of a model"),
+        (["init", "t.csv", "--name", "digits"], "params.yaml registers its model as 'digits'"),
+        (["init", "t.csv", "--target", "z"], "there is no column 'z'"),
+        (["init", "two.csv"], "nothing in the source says which column is the target"),
+        (["init", "t.csv", "--kind", "image"], "is a table without pixels, not image"),
+        (["expect", "suggest", "../t.csv"], "lies outside of the project"),
+        (["expect", "suggest", "ftp://host/t.csv"], "ftp: sources are not supported"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    words: list[str],
+    message: str,
+    invoke: Invoke,
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (project / "t.csv").write_text(TABLE)
+    (project / "two.csv").write_text(
+        f"a,b\n{''.join(f'{i},{i * 7}.5' + chr(10) for i in range(50))}"
+    )
+    before = sorted(project.rglob("*"))
+    assert invoke(*words, cwd=project) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_copy_goes_when_nothing_comes_of_it(
+    invoke: Invoke, project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text("a\n1\n")
+    assert invoke("init", "../bad.csv", cwd=project) == 1
+    assert not (project / "source/bad.csv").exists()
+    (project / "source").mkdir(exist_ok=True)
+    (project / "source/bad.csv").write_text("other")
+    assert invoke("init", "../bad.csv", cwd=project) == 1
+    assert (project / "source/bad.csv").read_text() == "other"
