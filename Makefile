@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install run stop test check deps reference bench-overhead clean
+.PHONY: help install run stop test check deps reference bench-overhead bench-data clean
 
 help:            ## show these targets
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,6 +42,9 @@ reference: install ## write docs/reference from the code
 
 bench-overhead: install  ## what DVC and Prefect cost over plain function calls
 	$(BIN)/python benchmarks/overhead.py
+
+bench-data: install  ## ten million rows to validated, split Parquet, against pandas and DuckDB
+	$(BIN)/python benchmarks/data.py
 
 clean: install    ## stop the services and remove what runs made (data, models, reports, .modelyard)
 	@$(BIN)/modelyard down

@@ -11,7 +11,11 @@ from pathlib import Path
 from statistics import median
 
 _PACKAGES = ("prefect", "dvc", "mlflow", "torch", "onnxruntime")
-_OPS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
+_OPS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from modelyard.runs.isolated import inside
 from modelyard.runs.progress import listen
 from modelyard.runs.request import SNAPSHOT, DataVersion, Overrides, ParamsFile, Request, Revision
 from modelyard.runs.summary import Result
-from tasks.page import log_progress
+from tasks.page_log import log_progress
 
 
 @flow(name="pipeline", persist_result=False)

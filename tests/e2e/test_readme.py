@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 NOT_HERE = ("git clone", "cd ", "make test", "make bench-overhead", "make stop")
 """Lines of the README that this test is, has done, or does at its end."""
 
+GIVEN = ("source/", "recipes/my.yaml")
+"""The reader's own file, and what `modelyard init` makes of it."""
+
 
 def commands() -> list[str]:
     """The lines of the README's ``sh`` blocks, comments cut off."""
@@ -48,6 +51,9 @@ def make_venv(root: Path) -> None:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     clone = copy_project(tmp_path_factory.mktemp("newcomer") / "modelyard")
     make_venv(clone)
+    rows = [f"{age},{'good' if age % 3 else 'bad'}" for age in range(20, 80)]
+    (clone / "source").mkdir(exist_ok=True)
+    (clone / "source/my.csv").write_text("\n".join(["age,status", *rows]) + "\n")
     try:
         yield clone
     finally:
@@ -115,7 +121,7 @@ def test_the_flow_in_the_readme_is_the_flow() -> None:
 
 def test_the_working_tree_is_clean_but_for_the_results(root: Path) -> None:
     changed = shell(root, "git status --porcelain").split("\n")
-    assert {line[3:] for line in changed if line} <= {"dvc.lock", "metrics/"}
+    assert {line[3:] for line in changed if line} <= {"dvc.lock", "metrics/", *GIVEN}
 
 
 def test_make_stop_ends_what_was_started_and_nothing_else(root: Path) -> None:

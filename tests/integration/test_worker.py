@@ -140,6 +140,16 @@ def _two(runs: list[FlowRun]) -> list[FlowRun] | None:
     return runs if len(runs) == 2 else None
 
 
+def test_a_run_that_is_due_while_one_goes_on_is_cancelled(yard: Yard) -> None:
+    limit = yard.deployment("pipeline-nightly")["global_concurrency_limit"]["id"]
+    # As if a run were under way.
+    yard.api.call("PATCH", f"/v2/concurrency_limits/{limit}", {"active_slots": 1})
+    second = yard.ended(yard.start("pipeline-nightly"))
+    yard.api.call("PATCH", f"/v2/concurrency_limits/{limit}", {"active_slots": 0})
+    assert second.state_type == "CANCELLED"
+    assert "concurrency limit" in second.message.lower()
+
+
 def test_a_killed_run_is_crashed_and_goes_on_by_one_command(yard: Yard) -> None:
     flow_run_id = yard.start("pipeline", overrides=["train.epochs=60", "train.seed=5"])
     process = until(lambda: _engine(yard, flow_run_id), 60)
@@ -252,8 +262,8 @@ def test_what_is_switched_on_stays_on_when_the_file_changes(yard: Yard) -> None:
     fault = yard.root / ".modelyard" / "worker" / "fault"
     until(fault.exists)
     assert "deployment 'broken'" in yard.command("status").stdout
+    assert yard.deployment("pipeline-monthly")["version"] != before["pipeline-monthly"]
     path.write_text(text.replace("BYHOUR=6", "BYHOUR=7"))
-    until(lambda: yard.deployment("pipeline-monthly")["version"] != before["pipeline-monthly"])
     until(lambda: not fault.exists())
     found = starter(yard, "pipeline-monthly")
     assert found.on

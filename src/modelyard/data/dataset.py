@@ -71,7 +71,7 @@ class SplitWriter:
                 schema,
                 compression="zstd",
                 compression_level=_LEVEL,
-                use_dictionary=repeated or False,
+                use_dictionary=repeated or False,  # pyright: ignore[reportArgumentType]
             )
             for name in SPLITS
         ]

@@ -47,13 +47,16 @@ def ingest(layout: Layout, params: DataParams, state_dir: Path = Path(STATE_DIR)
     state_dir = layout.root / state_dir
     accept = accept_media if params.kind in MEDIA_KINDS else accept_table
     try:
-        with disk_errors(layout.dataset), replaced_folder(layout.dataset) as folder:
-            with accept(layout, params, state_dir, folder, report) as accepted:
-                report.accepted = accepted
-                source = raw_sha256(layout.raw)
-                tree = write_dataset(folder, accepted, params, source, state_dir)
-                write_report(layout.data_report, report)
-                _write_metrics(layout, accepted, tree["digest"])
+        with (
+            disk_errors(layout.dataset),
+            replaced_folder(layout.dataset) as folder,
+            accept(layout, params, state_dir, folder, report) as accepted,
+        ):
+            report.accepted = accepted
+            source = raw_sha256(layout.raw)
+            tree = write_dataset(folder, accepted, params, source, state_dir)
+            write_report(layout.data_report, report)
+            _write_metrics(layout, accepted, tree["digest"])
     except DataRejected as error:
         _remove_outputs(layout)
         report.refusal, report.accepted = error.message, None

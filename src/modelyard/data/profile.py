@@ -8,6 +8,7 @@ from one kind of CPU to another.
 import math
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 200_000
 NUM_BINS = 20
 NUM_VALUES = 100
+_THREADS = 2
 _COUNTED = ("string", "category", "boolean")
 
 
@@ -37,7 +39,7 @@ class ColumnProfile:
         self._is_single = True
 
     def add(self, column: "pa.ChunkedArray", first: int, stride: int) -> None:
-        """Take in the next rows; ``first`` is the place of the first one, each ``stride`` sampled."""
+        """Take in the next rows, the first of which is row ``first``; each ``stride`` is sampled."""
         self.num_rows += len(column)
         self.missing += column.null_count
         if self.kind in _COUNTED:
@@ -106,8 +108,9 @@ class ColumnProfile:
         self._counts.update({item: count for item, count in counts if item is not None})
 
     def _numbers(self, values: np.ndarray, first: int, stride: int) -> None:
-        self._sample.append(_present(values[(-first) % stride :: stride]))
-        values = _present(values)
+        # A copy: a view would keep the whole column.
+        self._sample.append(_present(values[(-first) % stride :: stride].copy()))
+        values = _present(values) if self.missing else values
         if not len(values):
             return
         if self._shift is None:
@@ -126,10 +129,16 @@ def profile_columns(
     profiles = {name: ColumnProfile(kind) for name, kind in kinds.items()}
     stride = max(1, -(-num_rows // SAMPLE_ROWS))
     done = 0
-    for _, table in tables:
-        for name, profile in profiles.items():
-            profile.add(table.column(name), done, stride)
-        done += table.num_rows
+    # NumPy and Arrow let go of Python's lock, and no column knows of another.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _, table in tables:
+            added = [
+                pool.submit(profile.add, table.column(name), done, stride)
+                for name, profile in profiles.items()
+            ]
+            for future in added:
+                future.result()
+            done += table.num_rows
     return profiles
 
 

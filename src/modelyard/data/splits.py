@@ -37,19 +37,21 @@ def stratify(classes: np.ndarray, split: Split, names: Sequence[str] | None = No
     Args:
         classes: [N], any dtype that sorts; the class of each row.
         split: shares and seed.
-        names: of the classes, where ``classes`` are positions in it.
+        names: of the classes, each of which is there; ``classes`` are then positions in it.
 
     Raises:
         DataRejected: a class has too few rows to be in each split.
     """
-    found, codes = np.unique(classes, return_inverse=True)
-    counts = np.bincount(codes, minlength=len(found))
-    _refuse_small([str(names[code]) if names else str(code) for code in found], counts, split)
+    if names is None:
+        found, classes = np.unique(classes, return_inverse=True)
+        names = [str(name) for name in found]
+    counts = np.bincount(classes, minlength=len(names))
+    _refuse_small(names, counts, split)
     _, validation, test = split.probabilities
     num_validation, num_test = _rounded(counts, validation), _rounded(counts, test)
-    parts = np.zeros(len(codes), np.int8)
-    for code in range(len(found)):
-        rows = np.flatnonzero(codes == code)
+    parts = np.zeros(len(classes), np.int8)
+    for code in range(len(names)):
+        rows = np.flatnonzero(classes == code)
         rows = np.random.default_rng([split.seed, code]).permutation(rows)
         first, second = num_validation[code], num_validation[code] + num_test[code]
         parts[rows[:first]] = VALIDATION
@@ -243,7 +245,7 @@ def _rounded(counts: np.ndarray, share: float) -> list[int]:
     return floors
 
 
-def _refuse_small(names: list[str], counts: np.ndarray, split: Split) -> None:
+def _refuse_small(names: Sequence[str], counts: np.ndarray, split: Split) -> None:
     smallest = min(split.probabilities)
     needed = -(-1 // Fraction(repr(smallest)))
     for name, count in zip(names, counts, strict=True):

@@ -88,22 +88,23 @@ def row_hashes(stage: Stage, names: list[str]) -> np.ndarray:
     with connect() as connection:
         for _, table in stage.tables(names):
             connection.register("shard", table)
-            found = connection.sql(f"SELECT hash({listed}) AS h FROM shard").to_arrow_table()
-            hashes[done : done + table.num_rows] = found["h"].to_numpy()
+            found = connection.sql(f"SELECT hash({listed}) AS h FROM shard")  # noqa: S608 - names, quoted
+            hashes[done : done + table.num_rows] = found.to_arrow_table()["h"].to_numpy()
             done += table.num_rows
             connection.unregister("shard")
     return hashes
 
 
 def stable_hashes(stage: Stage, names: list[str]) -> np.ndarray:
-    """The same by MD5 over the values as text, equal wherever and with whichever version it runs."""
+    """The same by MD5 over the values as text: equal wherever, and with any DuckDB."""
     hashes = np.empty(stage.num_kept, np.uint64)
     done = 0
     cells = ", ".join(f"coalesce('=' || CAST({named(name)} AS VARCHAR), '')" for name in names)
     with connect() as connection:
         for _, table in stage.tables(names):
             connection.register("shard", table)
-            query = f"SELECT md5_number_lower(concat_ws(chr(31), {cells})) AS h FROM shard"
+            digest = f"md5_number_lower(concat_ws(chr(31), {cells}))"
+            query = f"SELECT {digest} AS h FROM shard"  # noqa: S608 - names, quoted
             hashes[done : done + table.num_rows] = connection.sql(query).to_arrow_table()["h"]
             done += table.num_rows
             connection.unregister("shard")
@@ -129,14 +130,12 @@ def refuse_missing_target(quarantine: Quarantine, places: Places, params: DataPa
 
 
 def _refuse_repeated(stage: Stage, quarantine: Quarantine, item: Field) -> int:
-    hashes = row_hashes(stage, [item.name])
-    valid = np.concatenate(
-        [table.column(0).is_valid().to_numpy() for _, table in stage.tables([item.name])]
-    )
-    present = np.flatnonzero(valid)
-    later, _ = repeats(hashes[present])
+    hashes, present = row_hashes(stage, [item.name]), stage.present(item.name)
+    later, _ = repeats(hashes if present is None else hashes[present])
+    if present is not None:
+        later = present[later]
     reason = "must be unique, and is the value of an earlier row"
-    return _refuse(stage, quarantine, present[later], item.name, reason, hidden=item.pii)
+    return _refuse(stage, quarantine, later, item.name, reason, hidden=item.pii)
 
 
 def _drop_duplicates(stage: Stage, quarantine: Quarantine, params: DataParams) -> int:

@@ -216,7 +216,11 @@ def _field(name: str, kind: "pa.DataType", known: Field | None, changed: bool) -
     new = Field(name=name, type=types.get(kind, "category"))
     if known is None:
         return new
-    kept = {"use": known.use, "sensitive": known.sensitive, "pii": known.pii}
+    kept: dict[str, Any] = {
+        "use": known.use,
+        "sensitive": known.sensitive,
+        "pii": known.pii,
+    }
     if known.type in ("string", "text") and new.type == "category":
         kept["type"] = known.type
     return new.model_copy(update=kept)

@@ -1,5 +1,6 @@
 """Shards as pandas frames, and the expectations on single rows evaluated over them."""
 
+import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,8 @@ def evaluate_rows(
     # Only where rows break something does it pay to ask which ones.
     named = run_suite(frame, [suite[index] for index in broken], INDEX) if broken else []
     results = dict(zip(broken, named, strict=True))
+    # Great Expectations keeps frames in cycles, which the collector would find much later.
+    gc.collect(1)
     return [
         _outcome(item, results.get(index, counted[index]), len(frame), hidden)
         for index, item in enumerate(suite)

@@ -43,14 +43,16 @@ def infer_fields(files: list[TableFile], params: DataParams) -> tuple[Field, ...
                     wrong = column.broken[0].when.replace("{value}", value)
                     wrong = wrong.replace("{raw}", f"({column.raw})")
                     tests.append(f"coalesce(bool_and(NOT ({wrong})), true) AND count({value}) > 0")
-            found = connection.execute(
-                f"SELECT {', '.join(tests)} FROM {source_sql(file, params)}"
-            ).fetchone()
+            query = f"SELECT {', '.join(tests)} FROM {source_sql(file, params)}"  # noqa: S608
+            found = connection.execute(query).fetchone()
             assert found is not None
-            keys = [(name, kind) for name in file.extra for kind in _TYPES]
+            keys: list[tuple[str, FieldType]] = [
+                (name, kind) for name in file.extra for kind in _TYPES
+            ]
             for key, fit in zip(keys, found, strict=True):
                 fits[key] = fits.get(key, True) and bool(fit)
-    return tuple(
-        Field(name=name, type=next((kind for kind in _TYPES if fits[name, kind]), "category"))
+    found_types: dict[str, FieldType] = {
+        name: next((kind for kind in _TYPES if fits[name, kind]), "category")
         for name in files[0].extra
-    )
+    }
+    return tuple(Field(name=name, type=kind) for name, kind in found_types.items())

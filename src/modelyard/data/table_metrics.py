@@ -34,26 +34,23 @@ class Metrics:
         """How many different values there are; of ``WHOLE_ROW`` how many different rows."""
         names = self._stage.names if column == WHOLE_ROW else [column]
         hashes = row_hashes(self._stage, names)
-        if column != WHOLE_ROW:
-            hashes = hashes[self._valid(column)]
+        present = None if column == WHOLE_ROW else self._stage.present(column)
+        hashes = hashes if present is None else hashes[present]
         hashes.sort()
         return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + bool(len(hashes))
 
     def repeated(self, column: str) -> tuple[np.ndarray, list[str], int]:
         """Indices and values of all rows whose value another row has; how many rows have one."""
-        hashes = row_hashes(self._stage, [column])
-        present = np.flatnonzero(self._valid(column))
-        later, first = repeats(hashes[present])
+        hashes, present = row_hashes(self._stage, [column]), self._stage.present(column)
+        later, first = repeats(hashes if present is None else hashes[present])
+        num_present = len(hashes) if present is None else len(present)
         places = np.unique(np.concatenate([later, first]))
         if not len(places):
-            return np.empty(0, np.int64), [], len(present)
-        taken = self._stage.column(column).take(present[places]).to_pylist()
-        indices = np.flatnonzero(self._stage.kept)[present[places]]
-        return indices, [str(value)[:_LONGEST_VALUE] for value in taken], len(present)
-
-    def _valid(self, column: str) -> np.ndarray:
-        parts = [table.column(0).is_valid() for _, table in self._stage.tables([column])]
-        return np.concatenate([part.to_numpy() for part in parts])
+            return places, [], num_present
+        places = places if present is None else present[places]
+        taken = self._stage.column(column).take(places).to_pylist()
+        indices = np.flatnonzero(self._stage.kept)[places]
+        return indices, [str(value)[:_LONGEST_VALUE] for value in taken], num_present
 
     def _values(self, column: str) -> np.ndarray:
         """The values that there are: float64, or datetime64[us]; text as objects."""

@@ -1,8 +1,8 @@
 """The table's files, read once: batches of typed rows, and the rows that break the contract.
 
 DuckDB reads on all threads and in order; nothing of the source goes to a temporary file. Rows are
-counted in the order in which they could be taken apart (``ordinals``); where ragged rows lie between
-them is known when a file has been read, and ``Places`` turns ordinals into positions.
+counted in the order in which they could be taken apart (``ordinals``); where ragged rows lie
+between them is known when a file has been read, and ``Places`` turns ordinals into positions.
 """
 
 import re
@@ -155,7 +155,7 @@ def source_sql(file: TableFile, params: DataParams) -> str:
 
 
 def query(columns: list[ColumnSql], source: str) -> str:
-    """A query that gives the typed columns of ``source``, and a list of what is wrong with a row."""
+    """A query for the typed columns of ``source``, and a list of what is wrong with each row."""
     inner, outer, tests, problems = [], [], [], []
     for index, column in enumerate(columns):
         raw, value = f"r{index}", f"v{index}"
@@ -172,7 +172,7 @@ def query(columns: list[ColumnSql], source: str) -> str:
     found = f"CASE WHEN {' OR '.join(f'({test})' for test in tests)} THEN {listed} END"
     values = ", ".join(f"v{index}" for index in range(len(columns)))
     return (
-        f"SELECT {values}, {found} AS {_PROBLEMS} FROM "
+        f"SELECT {values}, {found} AS {_PROBLEMS} FROM "  # noqa: S608 - names and texts, quoted
         f"(SELECT {', '.join(outer)} FROM (SELECT {', '.join(inner)} FROM {source}))"
     )
 

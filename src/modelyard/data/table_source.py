@@ -60,7 +60,7 @@ def open_table(raw: Path, params: DataParams, optional: tuple[str, ...] = ()) ->
 def _scan_texts(
     folder: Path, fields: tuple[Field, ...], params: DataParams, places: Places
 ) -> Iterator[ScannedBatch]:
-    """Read the files of a listing, each a row; its text stands in the file, the rest in its path."""
+    """Read the listed files, each a row: its text stands in the file, the rest in its path."""
     listing = list_files(folder, params)
     texts: list[str | None] = []
     kept: list[int] = []

@@ -97,6 +97,13 @@ class Stage:
         kind = chunks[0].type
         return pa.chunked_array([part for chunk in chunks for part in chunk.chunks], kind)
 
+    def present(self, name: str) -> np.ndarray | None:
+        """The places int64 [m], among the rows still there, of those with a value; None: all."""
+        tables = [table.column(0) for _, table in self.tables([name])]
+        if not any(column.null_count for column in tables):
+            return None
+        return np.flatnonzero(np.concatenate([column.is_valid().to_numpy() for column in tables]))
+
     def ordinals(self) -> np.ndarray:
         """Those of the rows that are still there, int64 [n]."""
         return self.column(ORDINAL).to_numpy()
@@ -177,9 +184,11 @@ class StageWriter:
                 column = table.column(position).combine_chunks().dictionary_encode()
                 table = table.set_column(position, name, column)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.OSFile(str(shard.path), "wb") as file:
-            with pa.ipc.new_file(file, table.schema, options=options) as writer:
-                writer.write_table(table, max_chunksize=_BLOCK_ROWS)
+        with (
+            pa.OSFile(str(shard.path), "wb") as file,
+            pa.ipc.new_file(file, table.schema, options=options) as writer,
+        ):
+            writer.write_table(table, max_chunksize=_BLOCK_ROWS)
 
     def __exit__(
         self,

@@ -41,22 +41,22 @@ def read_targets(stage: Stage, params: DataParams) -> Targets:
 
 
 def read_codes(stage: Stage, name: str) -> tuple[np.ndarray, list[Any]]:
-    """A column as positions int64 [n] in the list of its values, sorted; -1 where missing."""
+    """A column as positions int32 [n] in the list of its values, sorted; -1 where missing."""
     known: dict[Any, int] = {}
     parts = []
     for _, table in stage.tables([name]):
         column = table.column(0).combine_chunks()
         encoded = column if _is_dictionary(column) else column.dictionary_encode()
         values = encoded.dictionary.to_pylist()
-        codes = np.array([known.setdefault(value, len(known)) for value in values] + [-1])
+        codes = np.array([*(known.setdefault(value, len(known)) for value in values), -1], np.int32)
         indices = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-        parts.append(codes[indices].astype(np.int32))
+        parts.append(codes[indices])
     found = np.concatenate(parts)
-    used = np.unique(found[found >= 0])
     values = list(known)
+    used = np.flatnonzero(np.bincount(found + 1, minlength=1 + len(values))[1:])
     ordered = sorted(used.tolist(), key=lambda code: values[code])
-    place = np.full(len(values) + 1, -1, np.int64)
-    place[ordered] = np.arange(len(ordered))
+    place = np.full(len(values) + 1, -1, np.int32)
+    place[ordered] = np.arange(len(ordered), dtype=np.int32)
     return place[found], [values[code] for code in ordered]
 
 
@@ -174,7 +174,7 @@ def _refuse_copies(
 
 def _is_linear(stage: Stage, name: str, target: np.ndarray) -> bool:
     """Whether a number is the target by another scale; told by the first shard in most cases."""
-    done = 0
+    done, shift_x, shift_y = 0, 0.0, 0.0
     sums = np.zeros(6)
     for _, table in stage.tables([name]):
         x = table.column(0).cast("float64").to_numpy()

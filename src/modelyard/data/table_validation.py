@@ -1,8 +1,8 @@
 """Great Expectations over a table of any length: every row, in bounded memory.
 
-Expectations on single rows are evaluated shard by shard. Those on the table as a whole are judged by
-Great Expectations too, but on figures that are computed over all rows, a column at a time; only what
-is neither runs over one whole frame, if that is small enough.
+Expectations on single rows are evaluated shard by shard. Those on the table as a whole are judged
+by Great Expectations too, but on figures that are computed over all rows, a column at a time; only
+what is neither runs over one whole frame, if that is small enough.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

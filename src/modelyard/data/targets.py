@@ -16,8 +16,8 @@ MAX_LABELS = 10_000
 class Targets:
     """The target of each row.
 
-    ``values``: int64 [N] (positions in ``labels``), uint8 [N,K] for several labels at once, float64
-    [N] for a number, where there are no labels.
+    ``values``: integers [N] (positions in ``labels``), uint8 [N,K] for several labels at once,
+    float64 [N] for a number, where there are no labels.
     """
 
     labels: tuple[str, ...]
@@ -33,7 +33,7 @@ class Targets:
 
         if values.ndim == 2:
             return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        return pa.array(values)
+        return pa.array(values, pa.int64() if self.labels else pa.float64())
 
 
 def classes(values: np.ndarray, params: DataParams) -> Targets:
@@ -47,7 +47,7 @@ def classes(values: np.ndarray, params: DataParams) -> Targets:
 
 
 def coded(labels: Sequence[str], codes: np.ndarray, params: DataParams) -> Targets:
-    """Classes from ``labels`` in their order and positions int64 [N] in them.
+    """Classes from ``labels`` in their order and positions in them, integers [N].
 
     Raises:
         DataRejected: see ``classes``.
@@ -120,7 +120,7 @@ def separated(texts: Sequence[str], separator: str, params: DataParams) -> Targe
 
 
 def strata(targets: Targets) -> np.ndarray:
-    """By which a part of train is chosen, int64 [N]: the class, or zeros."""
+    """By which a part of train is chosen, integers [N]: the class, or zeros."""
     values = targets.values
     return values if targets.labels and values.ndim == 1 else np.zeros(len(values), np.int64)
 

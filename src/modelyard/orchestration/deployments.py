@@ -46,20 +46,27 @@ def register(root: Path, api: PrefectApi, rules: RunRules) -> list[str]:
         The names of the deployments that were new or had changed.
 
     Raises:
-        WorkspaceError: prefect.yaml is missing or not as Prefect wants it; names the deployment.
+        WorkspaceError: prefect.yaml is missing, or a deployment is not as Prefect wants it; names
+            it. The others are registered.
         ServiceUnavailable: Prefect is away.
     """
-    definitions = read(root)
+    _ensure_limits(api, rules)
+    automations.ensure(api)
     _ensure_pool(api, root)
     known = {tree["name"]: tree for tree in api.find("deployments", {})}
-    changed = []
-    for definition in definitions:
+    changed, faults = [], []
+    for entry in _entries(root):
+        try:
+            definition = _definition(entry, root / PREFECT_YAML)
+        except WorkspaceError as error:
+            faults.append(error)
+            continue
         found = known.get(definition.name)
         if found is None or found["version"] != definition.digest:
             _register(api, definition, found)
             changed.append(definition.name)
-    automations.ensure(api)
-    _ensure_limits(api, rules)
+    if faults:
+        raise faults[0]
     return changed
 
 
@@ -69,18 +76,21 @@ def read(root: Path) -> list[Definition]:
     Raises:
         WorkspaceError: as for ``register``.
     """
+    return [_definition(entry, root / PREFECT_YAML) for entry in _entries(root)]
+
+
+def _entries(root: Path) -> list[dict[str, Any]]:
     import yaml
 
     path = root / PREFECT_YAML
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
+        return list(yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"])
     except FileNotFoundError:
         raise WorkspaceError(
             f"{path} is missing", f"Restore it: git checkout {PREFECT_YAML}"
         ) from None
     except (KeyError, TypeError, yaml.YAMLError) as error:
         raise WorkspaceError(f"{path} has no list of deployments ({error})") from None
-    return [_definition(entry, path) for entry in entries]
 
 
 def _definition(entry: dict[str, Any], path: Path) -> Definition:

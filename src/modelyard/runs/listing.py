@@ -19,6 +19,7 @@ from modelyard.runs.publish import connect
 from modelyard.settings import Settings
 
 BAD = ("FAILED", "CRASHED")
+FLOWS = ("pipeline", "sweep", "score")
 _METRICS = ("compress", "evaluate")
 _ACTIVE = ("RUNNING", "PENDING", *BAD)
 
@@ -135,7 +136,7 @@ def _from_prefect(
         flow_runs = api.flow_runs(begun, limit) if names else []
         if only is None:
             others = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
-            flow_runs += api.flow_runs(others, limit, flows={"name": {"any_": ["pipeline"]}})
+            flow_runs += api.flow_runs(others, limit, flows={"name": {"any_": list(FLOWS)}})
         unique = {run.id: run for run in flow_runs}
         deployments = {tree["id"]: tree["name"] for tree in api.find("deployments", {})}
         steps = api.unfinished_steps(

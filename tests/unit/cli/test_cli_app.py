@@ -60,8 +60,10 @@ def test_a_recipe_is_that_of_the_folder_where_the_command_is_given(
 ) -> None:
     recipes: list[Path | None] = []
 
-    def record(overrides: list[str], recipe: Path | None, no_up: bool) -> int:
-        assert (overrides, no_up) == ([], True)
+    def record(
+        overrides: list[str], recipe: Path | None, no_up: bool, data_version: str | None
+    ) -> int:
+        assert (overrides, no_up, data_version) == ([], True, None)
         recipes.append(recipe)
         return 0
 

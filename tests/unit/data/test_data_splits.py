@@ -56,7 +56,8 @@ def test_other_classes_do_not_move_a_class() -> None:
     longer = np.array(["a"] * 40 + ["b"] * 50)
     split = Split(column="c")
     before, after = (
-        set(positions(splits.stratify(array, split))["test"].tolist()) for array in (classes, longer)
+        set(positions(splits.stratify(array, split))["test"].tolist())
+        for array in (classes, longer)
     )
     assert {row for row in before if row < 40} == {row for row in after if row < 40}
 
@@ -91,7 +92,20 @@ def test_a_hash_split_keeps_the_shares_and_the_seed_matters() -> None:
     other = splits.by_hash(digests, split.model_copy(update={"seed": 1}))
     assert np.mean(parts == other) < 0.6
     # On every machine the same: what was once train must not become test.
-    assert splits.by_hash(np.arange(12, dtype=np.uint64), split).tolist() == [2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert splits.by_hash(np.arange(12, dtype=np.uint64), split).tolist() == [
+        2,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 @settings(max_examples=50, deadline=None)

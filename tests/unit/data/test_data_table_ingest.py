@@ -184,8 +184,10 @@ def test_without_a_header_fields_stand_in_their_order(tmp_path: Path) -> None:
 
 
 def test_several_shards_and_rest_infer(tmp_path: Path) -> None:
-    rows = [[*row, str(index), f"{index}.5", "yes", "x" * (index % 5)] for index, row in
-            enumerate(people(40))]
+    rows = [
+        [*row, str(index), f"{index}.5", "yes", "x" * (index % 5)]
+        for index, row in enumerate(people(40))
+    ]
     content = written(rows, HEADER + ",a number,half,sure,word")
     dataset = made(tmp_path, content, schema__rest="infer")
     types = {item["name"]: item["type"] for item in dataset.features}
@@ -318,7 +320,9 @@ def test_long_and_odd_texts_in_a_table(tmp_path: Path) -> None:
     texts = [f"text {index} " + "é漢" * (index * 40) for index in range(40)]
     texts[3] = "x" * 1_500_000
     texts[4] = 'line\nbreaks, "quotes" and, commas'
-    rows = [['"' + text.replace('"', '""') + '"', str(index % 2)] for index, text in enumerate(texts)]
+    rows = [
+        ['"' + text.replace('"', '""') + '"', str(index % 2)] for index, text in enumerate(texts)
+    ]
     schema = [{"name": "text", "type": "text"}, {"name": "label", "type": "integer"}]
     dataset = made(
         tmp_path,
@@ -338,7 +342,9 @@ def test_rejected_data_leave_a_report_and_nothing_else(tmp_path: Path) -> None:
     for row in rows[:12]:
         row[0] = "<b>"
     layout = put(tmp_path, rows)
-    with pytest.raises(DataRejected, match=r"12 of 40 rows break the contract \(30.00%\)") as caught:
+    with pytest.raises(
+        DataRejected, match=r"12 of 40 rows break the contract \(30.00%\)"
+    ) as caught:
         ingest(layout, contract(), tmp_path / "state")
     assert "12 x age: is not an integer (first: row 0, value '<b>')" in caught.value.message
     html = (tmp_path / "state" / REJECTED_REPORT).read_text(encoding="utf-8")

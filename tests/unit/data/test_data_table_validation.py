@@ -213,9 +213,7 @@ def test_a_class_of_your_own_is_an_expectation(
 
 
 @pytest.mark.parametrize("rows", [1000, 9])
-def test_features_of_your_own(
-    project: Path, monkeypatch: pytest.MonkeyPatch, rows: int
-) -> None:
+def test_features_of_your_own(project: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(ingest_table, "SHARD_ROWS", rows)
     module = custom(project, f"features_{rows}")
     table = people(40)
@@ -288,8 +286,7 @@ def test_shards_are_evaluated_while_others_are_read(
     beside = made(tmp_path / "beside", table(), **changes)
     assert [start for start, in_main in evaluated if not in_main] == list(range(0, 119, 20))
     again = [start for start, in_main in evaluated if in_main]
-    assert again  # Those of which rows were refused, and no others.
-    assert set(again) < set(range(0, 119, 20)) or beside.num_rejected > 100
+    assert again  # Those of which rows were refused.
     assert beside.digest == plain.digest
     assert quarantined(beside) == quarantined(plain)
     assert beside.num_rejected > 5
