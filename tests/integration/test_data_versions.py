@@ -32,7 +32,7 @@ def edit(root: Path, **changes: object) -> None:
 def history(tmp_path_factory: pytest.TempPathFactory, repeated: Path) -> Path:
     """A clone with two versions in its history: the bands, then brighter ones with a bad row."""
     root = copy_project(tmp_path_factory.mktemp("history") / "clone")
-    project.shrink(root)
+    project.shrink(root, registry__name="versions")
     shutil.copytree(repeated / ".dvc/cache", root / ".dvc/cache", dirs_exist_ok=True)
     project.dvc(root, "repro", "ingest")
     project.commit(root, "the first version")
@@ -212,7 +212,7 @@ def test_a_run_learns_from_an_older_version(clone: Path, servers: dict[str, str]
     ).stdout
     assert yaml.safe_load(shown)["data"] == first.contract
     listed = project.modelyard(clone, "data", "list", **servers, COLUMNS="200").stdout
-    assert "bands/" in listed
-    number = listed.partition("bands/")[2].split()[0].rstrip(",")
-    verified = project.modelyard(clone, "verify", f"bands/{number}", **servers).stdout
+    assert "versions/" in listed
+    number = listed.partition("versions/")[2].split()[0].rstrip(",")
+    verified = project.modelyard(clone, "verify", f"versions/{number}", **servers).stdout
     assert "params that ran are the snapshot's" in verified

@@ -31,6 +31,7 @@ def swept(small: Path) -> Path:
     (small / "sweeps" / "tried.yaml").write_text(yaml.safe_dump(FILE))
     params = yaml.safe_load((small / "params.yaml").read_text())
     params["compress"]["candidates"] = ["fp32"]
+    params["registry"]["name"] = "swept"
     (small / "params.yaml").write_text(yaml.safe_dump(params))
     return small
 
@@ -51,7 +52,7 @@ def test_a_killed_sweep_goes_on_to_a_challenger(swept: Path, servers: dict[str, 
     assert done[2].reason == "after epoch 2: worse than the median of the trials before"
     assert len(done[2].epochs) < 3
     assert (folder(swept) / "trials.png").read_bytes().startswith(b"\x89PNG")
-    assert "bands version 1 passed its gate" in printed
+    assert "swept version 1 passed its gate" in printed
     assert (swept / "params.yaml").read_text() == before
     assert not list((swept / ".modelyard/worktrees").iterdir())
     assert not (swept / "dvc.lock").exists(), "nothing runs in the user's folder"
@@ -80,7 +81,7 @@ def kill_after_one(root: Path, servers: dict[str, str]) -> Trial:
 
 
 def check_registered(api: MlflowApi, best: Trial) -> None:
-    version = api.get_version("bands", 1)
+    version = api.get_version("swept", 1)
     assert version is not None
     assert version.aliases == ("challenger",), "a sweep promotes nothing"
     assert version.tags["modelyard.sweep"] == "tried"
@@ -92,7 +93,7 @@ def check_registered(api: MlflowApi, best: Trial) -> None:
 
 
 def check_nested(api: MlflowApi, done: list[Trial]) -> None:
-    experiment = api.ensure_experiment("bands")
+    experiment = api.ensure_experiment("swept")
     (parent,) = api.search_runs(experiment, {"modelyard.trial": "all"})
     children = api.search_runs(experiment, {"mlflow.parentRunId": parent.run_id})
     by_number: dict[int, Run] = {int(run.tags["modelyard.trial"]): run for run in children}

@@ -287,7 +287,7 @@ def test_prefect_deploy_makes_the_same(yard: Yard) -> None:
     names = ("pipeline", "pipeline-nightly", "pipeline-on-event")
     before = {name: yard.deployment(name) for name in names}
     shaped = [automations.owned(yard.api, tree["id"]) for tree in before.values()]
-    command = [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     project.call(yard.root, *command, **yard.environment)
     for name in names:
         after = yard.deployment(name)

@@ -63,7 +63,8 @@ def check_space(folder: Path, needed: int, name: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WorkspaceError(
-            f"{name} takes {needed / 1e9:.1f} GB, and there is only {free / 1e9:.1f} GB of space",
+            f"there is no space left for {name}: it takes {needed / 1e6:,.1f} MB, "
+            f"and {free / 1e6:,.1f} MB are free",
             "Free some space, then run again.",
         )
 

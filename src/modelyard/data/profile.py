@@ -39,7 +39,7 @@ class ColumnProfile:
         self._is_single = True
 
     def add(self, column: "pa.ChunkedArray", first: int, stride: int) -> None:
-        """Take in the next rows, the first of which is row ``first``; each ``stride`` is sampled."""
+        """Take in the next rows; the first is row ``first``, one in ``stride`` is sampled."""
         self.num_rows += len(column)
         self.missing += column.null_count
         if self.kind in _COUNTED:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from modelyard.templates import render
 
 _GAP = 4
 _NUM_VALUES = 5
+_EPOCH = datetime(1970, 1, 1)
 _BAR_WIDTH, _BAR_HEIGHT = 8, 36
 
 
@@ -58,7 +60,7 @@ def write_report(path: Path, report: DataReport) -> None:
         splits=SPLITS,
         classes=_classes(accepted) if accepted else [],
         samples=[(label, _strip(images)) for label, images in report.samples] if accepted else [],
-        columns=_columns(accepted) if accepted else [],
+        columns=_columns(accepted, report.params) if accepted else [],
         counts=report.counts,
         verdicts=report.validation.verdicts if report.validation else [],
         refused=refused.first,
@@ -123,9 +125,10 @@ def _counts(values: np.ndarray, num_labels: int) -> np.ndarray:
     return np.bincount(values, minlength=num_labels)
 
 
-def _columns(accepted: Accepted) -> list[dict[str, Any]]:
+def _columns(accepted: Accepted, params: DataParams) -> list[dict[str, Any]]:
     """Each column of the profile: type, share missing, range, and a histogram or its values."""
     roles = {item["name"]: "feature" for item in accepted.features}
+    roles |= dict.fromkeys(params.targets, "target")
     columns = []
     for name, profile in accepted.profiles["columns"].items():
         item = {
@@ -143,14 +146,24 @@ def _columns(accepted: Accepted) -> list[dict[str, Any]]:
             item["values"] = [(value, f"{count / total:.1%}") for value, count in common]
             item["figures"] = f"{profile['num_distinct']:,} different"
         elif "mean" in profile:
-            unit = " characters" if profile["type"] == "text" else ""
-            item["figures"] = (
-                f"{profile['min']:.6g} to {profile['max']:.6g}{unit}, "
-                f"mean {profile['mean']:.6g}, deviation {profile['std']:.6g}"
-            )
+            item["figures"] = _figures(profile)
             item["bars"] = _bars(profile["bars"])
         columns.append(item)
     return columns
+
+
+def _figures(profile: dict[str, Any]) -> str:
+    """Range, mean and deviation of numbers; of dates and times only the range."""
+    low, high = profile["min"], profile["max"]
+    if profile["type"] in ("date", "datetime"):
+        seconds = 86400 if profile["type"] == "date" else 1
+        form = "%Y-%m-%d" if profile["type"] == "date" else "%Y-%m-%d %H:%M:%S"
+        ends = [_EPOCH + timedelta(seconds=seconds * end) for end in (low, high)]
+        return " to ".join(end.strftime(form) for end in ends)
+    unit = " characters" if profile["type"] == "text" else ""
+    return (
+        f"{low:.6g} to {high:.6g}{unit}, mean {profile['mean']:.6g}, deviation {profile['std']:.6g}"
+    )
 
 
 def _bars(counts: list[int]) -> list[dict[str, str]]:

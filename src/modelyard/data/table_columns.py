@@ -41,9 +41,9 @@ class Broken:
 class ColumnSql:
     """A field of one file.
 
-    ``raw`` is the source's column, ``value`` the typed value (NULL where missing or wrong) in terms
-    of ``{raw}``, ``broken`` in terms of ``{raw}`` and ``{value}``; ``shown`` is what quarantine
-    shows of a wrong value.
+    ``raw`` is the source's column, ``value`` the typed value (NULL where missing, anything where
+    wrong) in terms of ``{raw}``, ``broken`` in terms of ``{raw}`` and ``{value}``, of which the
+    first says that the value is wrong; ``shown`` is what quarantine shows of it.
     """
 
     field: Field
@@ -71,17 +71,20 @@ def column_sql(field: Field, source: str, kind: str, params: DataParams) -> Colu
         raw = source if base == "VARCHAR" else f"CAST({source} AS VARCHAR)"
         # An empty cell is read as NULL: where that is no marker of a missing value, it is a value.
         raw = raw if "" in markers or base != "VARCHAR" else f"coalesce({source}, '')"
-        value = _from_text(field, trim=params.clean.trim)
+        parsed = _from_text(field, trim=params.clean.trim)
     else:
-        raw, value = _from_typed(field, source, base)
+        raw, parsed = _from_typed(field, source, base)
     text = _trimmed() if written else "CAST({raw} AS VARCHAR)"
     marked = f"{text} IN ({', '.join(map(quoted, markers))})" if markers else "false"
+    value = parsed.value
     if any(_may_be_value(marker, field) for marker in markers):
         value = f"CASE WHEN NOT ({marked}) THEN {value} END"
     # Branches of CASE are evaluated for the rows that need them, operands of AND for all.
+    wrong = (
+        f"CASE WHEN {parsed.plain} THEN false WHEN {{raw}} IS NULL OR {marked} THEN false "
+        f"ELSE {parsed.wrong} END"
+    )
     absent = f"CASE WHEN {{value}} IS NULL THEN {{raw}} IS NULL OR {marked} ELSE false END"
-    given = f"{{raw}} IS NOT NULL AND NOT ({marked})"
-    wrong = f"CASE WHEN {{value}} IS NULL THEN {given} ELSE false END"
     broken = [Broken(wrong, _reason(field)), *_missing(field, absent, params), *_bounds(field)]
     shown = f"'{HIDDEN}'" if field.pii else f"left(CAST({{raw}} AS VARCHAR), {_LONGEST_VALUE})"
     return ColumnSql(field, raw, value, tuple(broken), shown)
@@ -118,46 +121,61 @@ def _examples(field: Field) -> Iterator[tuple[str, str]]:
                 yield f"bound {bound!r}", _literal(bound, field)
 
 
-def _from_text(field: Field, *, trim: bool) -> str:  # noqa: PLR0911 - one for each type
+@dataclass(frozen=True)
+class _Parsed:
+    """A value in terms of ``{raw}``; it counts only where it is right.
+
+    It surely is where ``plain`` holds, which is quickly said; else it is not where ``wrong`` holds.
+    """
+
+    value: str
+    plain: str = "{value} IS NOT NULL"
+    wrong: str = "true"
+
+
+def _from_text(field: Field, *, trim: bool) -> _Parsed:
     match field.type:
         case "number":
-            number = "TRY_CAST({raw} AS DOUBLE)"
-            return f"CASE WHEN isfinite({number}) AND NOT contains({{raw}}, '_') THEN {number} END"
+            return _Parsed(
+                "TRY_CAST({raw} AS DOUBLE)", "isfinite({value}) AND NOT contains({raw}, '_')"
+            )
         case "integer":
-            # Text that is its own integer needs no further look; DuckDB would round 1.5 and take
-            # 0x1F and 1_000.
-            number = "TRY_CAST({raw} AS BIGINT)"
-            return (
-                f"CASE WHEN CAST({number} AS VARCHAR) = {{raw}} "
-                f"OR regexp_full_match(trim({{raw}}), '[+-]?[0-9]+') THEN {number} END"
+            # DuckDB would round 1.5, and take 0x1F and 1_000.
+            digits = "regexp_full_match(trim({raw}), '[+-]?[0-9]+')"
+            return _Parsed(
+                "TRY_CAST({raw} AS BIGINT)",
+                "CAST({value} AS VARCHAR) = {raw}",
+                f"{{value}} IS NULL OR NOT {digits}",
             )
         case "boolean":
             true, false = (
                 ", ".join(map(quoted, texts)) for texts in (field.true_values, field.false_values)
             )
-            return (
+            return _Parsed(
                 f"CASE WHEN trim({{raw}}) IN ({true}) THEN true "
                 f"WHEN trim({{raw}}) IN ({false}) THEN false END"
             )
-        case "date":
-            if field.format:
-                return f"CAST(try_strptime(trim({{raw}}), {quoted(field.format)}) AS DATE)"
-            date = "TRY_CAST({raw} AS DATE)"
-            return (
-                f"CASE WHEN CAST({date} AS VARCHAR) = trim({{raw}}) AND isfinite({date}) "
-                f"THEN {date} END"
-            )
-        case "datetime":
-            if field.format:
-                moment = f"try_strptime(trim({{raw}}), {quoted(field.format)})"
-                return f"CAST({moment} AS TIMESTAMP)"
-            return (
-                f"CASE WHEN regexp_full_match(trim({{raw}}), '{_ISO_TIME}') "
-                "THEN CAST(TRY_CAST(replace(trim({raw}), ',', '.') AS TIMESTAMPTZ) AS TIMESTAMP) "
-                "END"
-            )
+        case "date" | "datetime":
+            return _from_moment(field)
         case _:
-            return _trimmed() if trim else "{raw}"
+            return _Parsed(_trimmed() if trim else "{raw}", "true")
+
+
+def _from_moment(field: Field) -> _Parsed:
+    kind = "DATE" if field.type == "date" else "TIMESTAMP"
+    if field.format:
+        moment = f"try_strptime(trim({{raw}}), {quoted(field.format)})"
+        return _Parsed(f"CAST({moment} AS {kind})")
+    if kind == "DATE":
+        same = "isfinite({value}) AND CAST({value} AS VARCHAR) = "
+        return _Parsed(
+            "TRY_CAST({raw} AS DATE)",
+            f"{same}{{raw}}",
+            f"{{value}} IS NULL OR NOT ({same}trim({{raw}}))",
+        )
+    zoned = "TRY_CAST(replace(trim({raw}), ',', '.') AS TIMESTAMPTZ)"
+    written = f"regexp_full_match(trim({{raw}}), '{_ISO_TIME}')"
+    return _Parsed(f"CASE WHEN {written} THEN CAST({zoned} AS TIMESTAMP) END")
 
 
 def _trimmed() -> str:
@@ -168,32 +186,30 @@ def _trimmed() -> str:
     return f"CASE WHEN {plain} OR NOT {spaced} THEN {{raw}} ELSE {stripped} END"
 
 
-def _from_typed(  # noqa: PLR0911 - one for each pair of types
-    field: Field, source: str, base: str
-) -> tuple[str, str]:
+def _from_typed(field: Field, source: str, base: str) -> tuple[str, _Parsed]:
     """What a column of numbers, dates or booleans gives: its raw form and the value from it."""
+    value = ""
     match field.type, base:
-        case ("number", "DOUBLE" | "FLOAT"):
-            return source, "CASE WHEN isfinite({raw}) THEN CAST({raw} AS DOUBLE) END"
-        case ("number", kind) if kind in (*_INTEGERS, "DECIMAL"):
-            return source, "CAST({raw} AS DOUBLE)"
+        case ("number", kind) if kind in (*_INTEGERS, *_FRACTIONS):
+            return source, _Parsed("CAST({raw} AS DOUBLE)", "isfinite({value})")
         case ("integer", kind) if kind in _INTEGERS:
-            return source, "TRY_CAST({raw} AS BIGINT)"
+            value = "TRY_CAST({raw} AS BIGINT)"
         case ("integer", kind) if kind in _FRACTIONS:
-            return source, "CASE WHEN {raw} = trunc({raw}) THEN TRY_CAST({raw} AS BIGINT) END"
+            value = "CASE WHEN {raw} = trunc({raw}) THEN TRY_CAST({raw} AS BIGINT) END"
         case ("boolean", kind) if kind in _FRACTIONS:
-            texts = f"CASE WHEN {source} = trunc({source}) THEN CAST(CAST({source} AS BIGINT) "
-            return f"{texts} AS VARCHAR) END", _from_text(field, trim=True)
+            whole = f"CASE WHEN {source} = trunc({source}) THEN CAST({source} AS BIGINT) END"
+            return f"CAST({whole} AS VARCHAR)", _from_text(field, trim=True)
         case ("boolean", "BOOLEAN"):
-            return source, "{raw}"
+            value = "{raw}"
         case ("date", "DATE"):
-            return source, "CASE WHEN isfinite({raw}) THEN {raw} END"
+            value = "CASE WHEN isfinite({raw}) THEN {raw} END"
         case ("date", "TIMESTAMP"):
-            return source, "CASE WHEN date_trunc('day', {raw}) = {raw} THEN CAST({raw} AS DATE) END"
+            value = "CASE WHEN date_trunc('day', {raw}) = {raw} THEN CAST({raw} AS DATE) END"
         case ("datetime", "DATE" | "TIMESTAMP"):
-            return source, "CASE WHEN isfinite({raw}) THEN CAST({raw} AS TIMESTAMP) END"
-        case _:
-            return f"CAST({source} AS VARCHAR)", _from_text(field, trim=True)
+            value = "CASE WHEN isfinite({raw}) THEN CAST({raw} AS TIMESTAMP) END"
+    if value:
+        return source, _Parsed(value)
+    return f"CAST({source} AS VARCHAR)", _from_text(field, trim=True)
 
 
 def _missing(field: Field, absent: str, params: DataParams) -> Iterator[Broken]:

@@ -42,27 +42,50 @@ def add_features(
     function = import_function(params.features, root, _KEY)
     schemas: list[pa.Schema] = []
     changed: set[str] = set()
-    with StageWriter(folder / "made", stage.shards[0].num_rows) as writer:
+    carried: list[str] = []
+    with StageWriter(folder / "made") as writer:
         for shard in stage.shards:
-            table = shard.read([*columns, ORDINAL]).filter(stage.kept_of(shard))
+            table = shard.read().filter(stage.kept_of(shard))
+            if not table.num_rows:
+                continue
             before = plain_table(table.drop_columns([ORDINAL]))
-            after = _apply(function, before, params)
-            schemas.append(after.schema)
+            after = _apply(function, before.select(list(columns)), params)
+            carried = [
+                name
+                for name in _needed(columns, params)
+                if name in before.column_names and name not in after.column_names
+            ]
+            for name in carried:
+                after = after.append_column(name, before.column(name))
             known = set(before.column_names)
             changed |= {
                 name
                 for name in after.column_names
                 if name not in known or not after.column(name).equals(before.column(name))
             }
+            schemas.append(after.schema)
             writer.add(table.column(ORDINAL).to_numpy(), after)
+            writer.flush()
         result = writer.finish()
     schema = _common_schema(schemas, params.features)
     if any(item != schema for item in schemas):
         result = _cast(result, schema, folder / "cast")
-    return result, {
+    fields = {
         name: _field(name, schema.field(name).type, columns.get(name), name in changed)
         for name in schema.names
+        if name not in carried or name in columns
     }
+    unused = {
+        name: fields[name].model_copy(update={"use": False}) for name in carried if name in fields
+    }
+    return result, fields | unused
+
+
+def _needed(columns: dict[str, Field], params: DataParams) -> list[str]:
+    """What divides the rows or tells groups apart, and stays whatever the function leaves out."""
+    sensitive = [name for name, item in columns.items() if item.sensitive]
+    dividing = (*params.split.keys, *params.leakage.groups)
+    return list(dict.fromkeys([*dividing, *sensitive, *params.targets]))
 
 
 def _cast(stage: Stage, schema: "pa.Schema", folder: Path) -> Stage:
@@ -78,7 +101,7 @@ def _apply(function: Callable[[Any], Any], table: "pa.Table", params: DataParams
     import pyarrow as pa
 
     kept = np.ones(table.num_rows, bool)
-    frame = to_frame(table, 0, kept).drop(columns=[INDEX, *params.targets])
+    frame = to_frame(table, 0, kept).drop(columns=[INDEX, *params.targets], errors="ignore")
     before = frame.index.copy()
     try:
         result = function(frame)
@@ -101,7 +124,6 @@ def _apply(function: Callable[[Any], Any], table: "pa.Table", params: DataParams
         if name in table.column_names and array.type != table.schema.field(name).type:
             array = _back(array, table.schema.field(name).type)
         arrays[str(name)] = array
-    arrays |= {name: table.column(name) for name in params.targets}
     return pa.table(arrays)
 
 

@@ -51,8 +51,11 @@ def infer_fields(files: list[TableFile], params: DataParams) -> tuple[Field, ...
             ]
             for key, fit in zip(keys, found, strict=True):
                 fits[key] = fits.get(key, True) and bool(fit)
-    found_types: dict[str, FieldType] = {
-        name: next((kind for kind in _TYPES if fits[name, kind]), "category")
-        for name in files[0].extra
-    }
-    return tuple(Field(name=name, type=kind) for name, kind in found_types.items())
+    return tuple(Field(name=name, type=_first_fit(name, fits)) for name in files[0].extra)
+
+
+def _first_fit(name: str, fits: dict[tuple[str, FieldType], bool]) -> FieldType:
+    for kind in _TYPES:
+        if fits[name, kind]:
+            return kind
+    return "category"

@@ -162,14 +162,17 @@ def query(columns: list[ColumnSql], source: str) -> str:
         inner.append(f"{column.raw} AS {raw}")
         filled = column.value.replace("{raw}", raw)
         outer.append(f"{filled} AS {value}, {raw}")
+        shown = column.shown.replace("{raw}", raw)
+        wrong = ""
         for kind, broken in enumerate(column.broken):
-            when = broken.when.replace("{raw}", raw).replace("{value}", value)
-            shown = column.shown.replace("{raw}", raw)
+            when = f"({broken.when.replace('{raw}', raw).replace('{value}', value)})"
             tests.append(when)
             item = f"{{'column': {index}, 'kind': {kind}, 'value': {shown}}}"
-            problems.append(f"CASE WHEN {when} THEN {item} END")
+            problems.append(f"CASE WHEN {when}{wrong} THEN {item} END")
+            # Of a value that is wrong, bounds say nothing more.
+            wrong = wrong or f" AND NOT {when}"
     listed = f"list_filter([{', '.join(problems)}], lambda item: item IS NOT NULL)"
-    found = f"CASE WHEN {' OR '.join(f'({test})' for test in tests)} THEN {listed} END"
+    found = f"CASE WHEN {' OR '.join(tests)} THEN {listed} END"
     values = ", ".join(f"v{index}" for index in range(len(columns)))
     return (
         f"SELECT {values}, {found} AS {_PROBLEMS} FROM "  # noqa: S608 - names and texts, quoted

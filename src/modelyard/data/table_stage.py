@@ -146,10 +146,15 @@ class StageWriter:
         while self._num_waiting >= self._rows:
             self._cut(self._rows)
 
-    def finish(self) -> Stage:
-        """The stage with all its rows."""
+    def flush(self) -> None:
+        """Make a shard of the rows that there are; what follows may have other types."""
         if self._num_waiting:
             self._cut(self._num_waiting)
+        self._waiting = []
+
+    def finish(self) -> Stage:
+        """The stage with all its rows."""
+        self.flush()
         self._wait()
         self._stage.kept = np.ones(self._stage.num_rows, bool)
         return self._stage

@@ -26,11 +26,12 @@ def read_targets(stage: Stage, params: DataParams) -> Targets:
     Raises:
         DataRejected: there is nothing to learn; see ``modelyard.data.targets``.
     """
+    names = list(params.targets)
+    name = names[0]
     if params.task == "regression":
-        return targets.number(stage.column(params.targets[0]).cast("float64").to_numpy(), params)
-    if params.task == "multi-label" and len(params.targets) > 1:
-        return targets.several({name: stage.column(name).to_numpy() for name in params.targets})
-    name = params.targets[0]
+        return targets.number(stage.column(name).cast("float64").to_numpy(), params)
+    if params.task == "multi-label" and len(names) > 1:
+        return targets.several({name: stage.column(name).to_numpy() for name in names})
     if params.task == "multi-label":
         separator = params.field(name).separator
         assert separator is not None
@@ -43,6 +44,7 @@ def read_targets(stage: Stage, params: DataParams) -> Targets:
 def read_codes(stage: Stage, name: str) -> tuple[np.ndarray, list[Any]]:
     """A column as positions int32 [n] in the list of its values, sorted; -1 where missing."""
     known: dict[Any, int] = {}
+    used: set[int] = set()
     parts = []
     for _, table in stage.tables([name]):
         column = table.column(0).combine_chunks()
@@ -50,14 +52,16 @@ def read_codes(stage: Stage, name: str) -> tuple[np.ndarray, list[Any]]:
         values = encoded.dictionary.to_pylist()
         codes = np.array([*(known.setdefault(value, len(known)) for value in values), -1], np.int32)
         indices = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+        # Rows that were left out may have been the only ones with a value.
+        used.update(codes[np.flatnonzero(np.bincount(indices, minlength=1))].tolist())
         parts.append(codes[indices])
-    found = np.concatenate(parts)
     values = list(known)
-    used = np.flatnonzero(np.bincount(found + 1, minlength=1 + len(values))[1:])
-    ordered = sorted(used.tolist(), key=lambda code: values[code])
+    ordered = sorted(used - {-1}, key=lambda code: values[code])
     place = np.full(len(values) + 1, -1, np.int32)
     place[ordered] = np.arange(len(ordered), dtype=np.int32)
-    return place[found], [values[code] for code in ordered]
+    for part in parts:
+        part[:] = place[part]
+    return np.concatenate(parts), [values[code] for code in ordered]
 
 
 def divide(stage: Stage, target: Targets, features: list[str], params: DataParams) -> np.ndarray:
@@ -208,16 +212,17 @@ def _is_renamed(stage: Stage, name: str, target: np.ndarray) -> bool:
     for _, table in stage.tables([name]):
         column: pa.Array = table.column(0).combine_chunks()
         encoded = column if _is_dictionary(column) else column.dictionary_encode()
-        known = [*encoded.dictionary.to_pylist(), None]
-        indices = encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
+        missing = len(encoded.dictionary)
+        indices = encoded.indices.fill_null(missing).to_numpy(zero_copy_only=False)
         part = target[done : done + len(indices)].astype(np.int64)
         done += len(indices)
         used = np.unique(indices)
         if len(used) > most:
             return False
+        known = {place: encoded.dictionary[place].as_py() for place in used if place < missing}
         for pair in np.unique(indices.astype(np.int64) * (int(target.max()) + 1) + part).tolist():
             place, code = divmod(pair, int(target.max()) + 1)
-            value = known[place]
+            value = known.get(place)
             if classes.setdefault(value, code) != code or values.setdefault(code, value) != value:
                 return False
     return len(classes) == most > 1

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from modelyard.errors import ModelyardError
 from modelyard.mlflow_api.transport import Transport
 from modelyard.mlflow_api.types import DatasetInput, Metric, Run
 
@@ -135,7 +136,14 @@ class RunsApi(Transport):
             "tags": [{"key": "mlflow.data.context", "value": dataset.context}],
             "dataset": {key: value for key, value in described.items() if value is not None},
         }
-        self.call("POST", "/runs/log-inputs", {"run_id": run_id, "datasets": [item]})
+        body = {"run_id": run_id, "datasets": [item]}
+        try:
+            self.call("POST", "/runs/log-inputs", body)
+        except ModelyardError as error:
+            # Two runs that name a new dataset at once: MLflow takes it from the second time on.
+            if "datasets.digest" not in error.message and "duplicate key" not in error.message:
+                raise
+            self.call("POST", "/runs/log-inputs", body)
 
     def log_output(self, run_id: str, model_id: str, step: int = 0) -> None:
         """Say that a run made a logged model; MLflow refuses to be told twice."""

@@ -1,6 +1,7 @@
 """Small tables and their contracts, for the tests of tabular and text data."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,33 @@ def rows_of(dataset: Dataset) -> dict[int, dict[str, Any]]:
         for split in SPLITS
         for row in pq.read_table(dataset.split(split)).to_pylist()
     }
+
+
+def cell(row: int, column: int, value: str) -> Callable[[], bytes]:
+    """The people with one value put in place of another."""
+
+    def content() -> bytes:
+        rows = people()
+        rows[row][column] = value
+        return text(rows)
+
+    return content
+
+
+def many(column: int, values: Callable[[int], str]) -> Callable[[], bytes]:
+    """The people with a column of other values."""
+
+    def content() -> bytes:
+        rows = people()
+        for index, row in enumerate(rows):
+            row[column] = values(index)
+        return text(rows)
+
+    return content
+
+
+def nothing_is_left(layout: Layout) -> None:
+    """A run that failed left the raw data alone."""
+    assert sorted(path.name for path in (layout.root / "data").iterdir()) == ["raw"]
+    assert not (layout.root / "metrics").exists() or not list((layout.root / "metrics").iterdir())
+    assert not layout.data_report.exists()

@@ -151,7 +151,7 @@ def test_a_dropped_connection_goes_on_where_it_was(tmp_path: Path, url: str) -> 
         ("evil", SourceError, "redirects to a file: address"),
         ("circle", SourceError, "redirects in a circle"),
         ("login", SourceError, "answers with status 401"),
-        ("huge", WorkspaceError, "there is only"),
+        ("huge", WorkspaceError, "no space left"),
     ],
 )
 def test_what_cannot_pass_is_an_error_and_leaves_nothing(

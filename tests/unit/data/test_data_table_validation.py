@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from small_tables import contract, made, people, put, quarantined, rows_of
+from small_tables import contract, fields, made, people, put, quarantined, rows_of
 
 from modelyard.artifacts import read_json
 from modelyard.data import ingest_table, table_validation
@@ -219,7 +219,16 @@ def test_features_of_your_own(project: Path, monkeypatch: pytest.MonkeyPatch, ro
     table = people(40)
     for row in table[:9]:
         row[1] = ""  # In the first of many shards the ratio is missing throughout.
-    dataset = made(project, table, features=f"{module}:features")
+    table.insert(12, table[11])
+    dataset = made(
+        project,
+        table,
+        features=f"{module}:features",
+        schema__fields=fields(city={"sensitive": True}),
+        leakage__rows="allow",
+        clean={"duplicates": "drop"},
+    )
+    assert dataset.sensitive == ("city",)
     assert {item["name"]: item["type"] for item in dataset.features} == {
         "age": "integer",
         "income": "number",
@@ -229,7 +238,8 @@ def test_features_of_your_own(project: Path, monkeypatch: pytest.MonkeyPatch, ro
         "old": "boolean",
     }
     found = rows_of(dataset)
-    assert [found[row]["age"] for row in range(40)] == [10 * int(row[0]) for row in table]
+    ages = [10 * int(row[0]) for index, row in enumerate(table) if index != 12]
+    assert [found[row]["age"] for row in sorted(found)] == ages
     assert found[0]["ratio"] is None
     assert found[20]["ratio"] == pytest.approx(float(table[20][1]) / int(table[20][0]))
     validation = read_json(dataset.path / "validation.json")
