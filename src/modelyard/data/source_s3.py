@@ -208,14 +208,14 @@ def _kept_name(endpoint: str, bucket: str, found: StoredObject) -> str:
 
 def _client() -> Any:
     """A client of the server that AWS_ENDPOINT_URL names, else of Amazon's."""
-    import boto3
+    from boto3.session import Session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     config = Config(max_pool_connections=PARALLEL, connect_timeout=10)
     try:
         # The default session would keep the keys that it once saw.
-        return boto3.session.Session().client("s3", config=config)
+        return Session().client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         raise ServiceUnavailable(
             f"S3 cannot be asked: {error}", "Check AWS_ENDPOINT_URL and ~/.aws/config."
