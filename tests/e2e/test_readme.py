@@ -51,9 +51,12 @@ def make_venv(root: Path) -> None:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     clone = copy_project(tmp_path_factory.mktemp("newcomer") / "modelyard")
     make_venv(clone)
-    rows = [f"{age},{'good' if age % 3 else 'bad'}" for age in range(20, 80)]
+    rows = [
+        f"{20 + number % 37},{900.5 + number * 7 % 1013},{'bad' if number % 5 in (1, 3) else 'good'}"
+        for number in range(300)
+    ]
     (clone / "source").mkdir(exist_ok=True)
-    (clone / "source/my.csv").write_text("\n".join(["age,status", *rows]) + "\n")
+    (clone / "source/my.csv").write_text("\n".join(["age,income,status", *rows]) + "\n")
     try:
         yield clone
     finally:
