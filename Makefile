@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install run stop test check deps reference bench-overhead bench-data clean
+.PHONY: help install run stop test check deps reference bench-overhead bench-data bench-recipes clean
 
 help:            ## show these targets
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ bench-overhead: install  ## what DVC and Prefect cost over plain function calls
 
 bench-data: install  ## ten million rows to validated, split Parquet, against pandas and DuckDB
 	$(BIN)/python benchmarks/data.py
+
+bench-recipes: install  ## each recipe beside scikit-learn's models on the same split
+	$(BIN)/python benchmarks/recipes.py
 
 clean: install    ## stop the services and remove what runs made (data, models, reports, .modelyard)
 	@$(BIN)/modelyard down
