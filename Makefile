@@ -26,7 +26,7 @@ stop: install     ## end what `make run` started, and nothing else
 	@$(BIN)/modelyard down
 
 test: install     ## every test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: install    ## ruff, import-linter, pyright
 	$(BIN)/ruff check .

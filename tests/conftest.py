@@ -1,5 +1,6 @@
-"""What every test may use: a project folder to work in, and no address of the outside."""
+"""What every test may use: project folders to work in, and no address of the outside."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,6 +30,44 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _foreign() -> list[str]:
     return [name for name in os.environ if name.startswith(PREFIXES)]
+
+
+@pytest.fixture(scope="session")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the small project whose stages `dvc repro` has run, from an empty cache.
+
+    It is made once, by the first process of the session that needs it; tests change copies alone.
+    """
+    from tests import project
+
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "repeated"
+    place.mkdir(exist_ok=True)
+    root, done = place / "clone", place / "done"
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            project.shrink(copy_project(root))
+            project.dvc(root, "repro")
+            done.touch()
+    return root
+
+
+@pytest.fixture
+def cold(clone: Path) -> Path:
+    """A clone of the project with the small dataset and network; nothing is cached."""
+    from tests import project
+
+    project.shrink(clone)
+    return clone
+
+
+@pytest.fixture
+def small(cold: Path, repeated: Path) -> Path:
+    """The same with a filled DVC cache: stages whose inputs are unchanged come from there."""
+    shutil.copytree(repeated / ".dvc" / "cache", cold / ".dvc" / "cache", dirs_exist_ok=True)
+    return cold
 
 
 @pytest.fixture

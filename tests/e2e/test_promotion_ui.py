@@ -4,6 +4,7 @@ A click makes a version live, a bad one is refused with its reason there.
 """
 
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -33,10 +34,11 @@ CHROMIUM = [
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory, repeated: Path) -> Iterator[Path]:
     """A clone with its services up, version 1 live, versions 2 to 4 waiting as challengers."""
     clone = copy_project(tmp_path_factory.mktemp("owner") / "clone")
     project.shrink(clone, promote__mode="auto")
+    shutil.copytree(repeated / ".dvc" / "cache", clone / ".dvc" / "cache", dirs_exist_ok=True)
     try:
         project.modelyard(clone, "run")
         for seed in (1, 2, 3):

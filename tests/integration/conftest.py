@@ -1,6 +1,5 @@
-"""One Prefect and one MLflow server for all tests of a session; clones of the small project."""
+"""One Prefect, one MLflow and one S3 server for all tests of a session."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import pytest
 
 from modelyard import services
 from modelyard.settings import Settings
-from tests import project
-from tests.conftest import copy_project
 from tests.integration.s3_server import serving
 
 ROOT = Path(__file__).parents[2]
@@ -36,26 +33,3 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a SeaweedFS server; each test makes buckets of its own."""
     with serving(tmp_path_factory.mktemp("weed")) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the small project whose stages `dvc repro` has run, from an empty cache."""
-    root = copy_project(tmp_path_factory.mktemp("repeated") / "clone")
-    project.shrink(root)
-    project.dvc(root, "repro")
-    return root
-
-
-@pytest.fixture
-def cold(clone: Path) -> Path:
-    """A clone of the project with the small dataset and network; nothing is cached."""
-    project.shrink(clone)
-    return clone
-
-
-@pytest.fixture
-def small(cold: Path, repeated: Path) -> Path:
-    """The same with a filled DVC cache: stages whose inputs are unchanged come from there."""
-    shutil.copytree(repeated / ".dvc" / "cache", cold / ".dvc" / "cache", dirs_exist_ok=True)
-    return cold

@@ -27,7 +27,7 @@ Of a probability, or of a prediction in standard deviations of the target.
 """
 DTYPES = {"image": "uint8", "audio": "int16", "category": "string", "text": "string"}
 """The type of a graph's input by that of the feature; all others are float64."""
-HINTS = ("required", "enum", "minimum", "maximum", "sample_rate")
+HINTS = ("required", "enum", "minimum", "maximum", "sample_rate", "fit")
 """What dataset.json may say of a feature that is of use to a caller."""
 
 

@@ -9,12 +9,11 @@ that a new one covers.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 
 from modelyard.data.decoded import Decoded, Undecodable
-from modelyard.params import Field
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,28 +33,54 @@ _ANIMATED = ("PNG", "GIF", "WEBP")
 _ORIENTATION = 0x0112
 
 
-def decode_image(file: BinaryIO, size: int, field: Field, out: np.ndarray) -> Decoded:
+class Wanted(Protocol):
+    """How a picture must be; a field of the contract is one."""
+
+    @property
+    def height(self) -> int | None:
+        """In pixels."""
+        ...
+
+    @property
+    def width(self) -> int | None:
+        """In pixels."""
+        ...
+
+    @property
+    def channels(self) -> int | None:
+        """1 is grey, 3 is colour."""
+        ...
+
+    @property
+    def fit(self) -> str:
+        """What is done with a picture of another size: refuse, stretch, pad or crop."""
+        ...
+
+
+def decode_image(
+    file: BinaryIO, size: int, wanted: Wanted, out: np.ndarray, max_pixels: int = MAX_PIXELS
+) -> Decoded:
     """Decode an open file of ``size`` bytes into ``out`` uint8 [height x width x channels].
 
     Raises:
         Undecodable: it is no picture, damaged, cut off, animated, too large, or of another size
-            than the field and ``fit`` is ``refuse``.
+            than wanted and ``fit`` is ``refuse``.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file, formats=FORMATS) as image:
-            _refuse_unwanted(image)
+            _refuse_unwanted(image, wanted, max_pixels)
             image.load()
             shape = (image.height, image.width, len(image.getbands()))
             figures = dict(zip(FIGURES, (size, image.format, *shape), strict=True))
             notes: list[str] = []
             turned = _turn(image, notes)
-            fitted = _fit(_to_channels(turned, field, notes), field, notes)
+            fitted = _fit(_to_channels(turned, wanted, notes), wanted, notes)
     except Undecodable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Undecodable(f"has more than {MAX_PIXELS:,} pixels") from None
+        raise Undecodable(f"has more than {max_pixels:,} pixels") from None
     except UnidentifiedImageError:
         raise Undecodable("is no PNG, JPEG, BMP, GIF or WebP picture") from None
     except Exception as error:
@@ -79,14 +104,17 @@ def picture_warnings() -> Iterator[None]:
         yield
 
 
-def _refuse_unwanted(image: "Image") -> None:
+def _refuse_unwanted(image: "Image", wanted: Wanted, max_pixels: int) -> None:
     """Judge by the header alone, before the pixels are decoded."""
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels:
         raise Undecodable(
-            f"has {image.height} x {image.width} pixels, more than {MAX_PIXELS:,} in all"
+            f"has {image.height} x {image.width} pixels, more than {max_pixels:,} in all"
         )
     if image.format in _ANIMATED and getattr(image, "is_animated", False):
         raise Undecodable("is animated: it holds several pictures")
+    # It may yet be turned as EXIF says.
+    if wanted.fit == "refuse" and {*image.size} != {wanted.width, wanted.height}:
+        raise _of_another_size(image, wanted)
 
 
 def _turn(image: "Image", notes: list[str]) -> "Image":
@@ -113,7 +141,7 @@ def _turn(image: "Image", notes: list[str]) -> "Image":
     return image.transpose(turn)
 
 
-def _to_channels(image: "Image", field: Field, notes: list[str]) -> "Image":
+def _to_channels(image: "Image", wanted: Wanted, notes: list[str]) -> "Image":
     from PIL import Image
 
     if image.mode.startswith("I;16"):
@@ -127,36 +155,34 @@ def _to_channels(image: "Image", field: Field, notes: list[str]) -> "Image":
         image = Image.alpha_composite(white, image)
     if image.mode == "CMYK":
         notes.append("CMYK converted to RGB")
-    wanted = "L" if field.channels == 1 else "RGB"
+    mode = "L" if wanted.channels == 1 else "RGB"
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
         raise Undecodable(f"has pixels of the kind {image.mode}, which are not read")
-    return image if image.mode == wanted else image.convert(wanted)
+    return image if image.mode == mode else image.convert(mode)
 
 
-def _fit(image: "Image", field: Field, notes: list[str]) -> "Image":
+def _fit(image: "Image", wanted: Wanted, notes: list[str]) -> "Image":
     """The picture in ``height`` x ``width``.
 
     ``pad`` keeps its shape and puts black around it, ``crop`` cuts its middle, both centred.
     """
     from PIL import Image
 
-    assert field.width is not None
-    assert field.height is not None
-    size, (width, height) = (field.width, field.height), image.size
+    assert wanted.width is not None
+    assert wanted.height is not None
+    size, (width, height) = (wanted.width, wanted.height), image.size
     if image.size == size:
         return image
-    if field.fit == "refuse":
-        raise Undecodable(
-            f"is {height} x {width} pixels, not {field.height} x {field.width} (fit: refuse)"
-        )
-    notes.append(f"resized ({field.fit})")
+    if wanted.fit == "refuse":
+        raise _of_another_size(image, wanted)
+    notes.append(f"resized ({wanted.fit})")
     box = (0.0, 0.0, float(width), float(height))
     target = size
-    if field.fit == "crop":
+    if wanted.fit == "crop":
         inner = min(width, height * size[0] / size[1]), min(height, width * size[1] / size[0])
         left, top = (width - inner[0]) / 2, (height - inner[1]) / 2
         box = (left, top, left + inner[0], top + inner[1])
-    elif field.fit == "pad":
+    elif wanted.fit == "pad":
         scale = min(size[0] / width, size[1] / height)
         target = max(1, round(width * scale)), max(1, round(height * scale))
     resized = image.resize(target, Image.Resampling.BILINEAR, box=box)
@@ -165,3 +191,10 @@ def _fit(image: "Image", field: Field, notes: list[str]) -> "Image":
     canvas = Image.new(image.mode, size)
     canvas.paste(resized, ((size[0] - target[0]) // 2, (size[1] - target[1]) // 2))
     return canvas
+
+
+def _of_another_size(image: "Image", wanted: Wanted) -> Undecodable:
+    return Undecodable(
+        f"is {image.height} x {image.width} pixels, not {wanted.height} x {wanted.width} "
+        "(fit: refuse)"
+    )

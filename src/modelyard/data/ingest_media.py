@@ -84,35 +84,35 @@ def _targets(checked: Checked, params: DataParams) -> Targets:
 
 
 def _divide(checked: Checked, target: Targets, params: DataParams) -> np.ndarray:
-    split, name = params.split, params.split.column
-    if split.type == "hash":
-        parts = splits.by_hash(_digests(checked, params), split)
-    else:
-        assert name is not None
-        column = checked.scalars[name]
-        if split.type == "stratify":
-            parts = _stratify(checked, target, params)
-        else:
-            if column.null.any():
-                raise DataRejected(
-                    f"{np.count_nonzero(column.null)} rows have no {name!r}, which divides them",
-                    f"Set constraints: {{required: true}} on {name}, so that such rows are "
-                    "refused.",
-                )
-            if split.type == "datetime":
-                parts = splits.by_time(column.array, split)
-            else:
-                names, codes = np.unique(column.array, return_inverse=True)
-                texts = [str(value) for value in names.tolist()]
-                parts = (
-                    splits.by_group(codes, split)
-                    if split.type == "group"
-                    else splits.fixed(codes, texts, split, targets.strata(target))
-                )
+    split = params.split
+    parts = _parts(checked, target, params)
+    splits.refuse_empty(parts, split)
     if params.task == "classification":
-        everywhere = split.type == "stratify"
+        everywhere = split.type == "stratify" and split.column == params.targets[0]
         splits.refuse_absent(target.values, target.labels, parts, params.targets[0], everywhere)
     return parts
+
+
+def _parts(checked: Checked, target: Targets, params: DataParams) -> np.ndarray:
+    split, name = params.split, params.split.column
+    if split.type == "hash":
+        return splits.by_hash(_digests(checked, params), split)
+    assert name is not None
+    if split.type == "stratify":
+        return _stratify(checked, target, params)
+    column = checked.scalars[name]
+    if column.null.any():
+        raise DataRejected(
+            f"{np.count_nonzero(column.null)} rows have no {name!r}, which divides them",
+            f"Set constraints: {{required: true}} on {name}, so that such rows are refused.",
+        )
+    if split.type == "datetime":
+        return splits.by_time(column.array, split)
+    names, codes = np.unique(column.array, return_inverse=True)
+    if split.type == "group":
+        return splits.by_group(codes, split)
+    texts = [str(value) for value in names.tolist()]
+    return splits.fixed(codes, texts, split, targets.strata(target))
 
 
 def _stratify(checked: Checked, target: Targets, params: DataParams) -> np.ndarray:

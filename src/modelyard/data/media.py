@@ -73,7 +73,7 @@ def describe(params: DataParams) -> dict[str, Any]:
     if field.type == "audio":
         return Spectrogram.of_contract(field, params.prepare.audio).as_feature(field.name)
     size = {"height": field.height, "width": field.width, "channels": field.channels}
-    return {"name": field.name, "type": "image", **size}
+    return {"name": field.name, "type": "image", **size, "fit": field.fit}
 
 
 def _read_files(raw: Path, params: DataParams) -> Checked:

@@ -189,6 +189,22 @@ def positions(parts: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(parts == part) for part, name in enumerate(SPLITS)}
 
 
+def refuse_empty(parts: np.ndarray, split: Split) -> None:
+    """Each split has a row.
+
+    Raises:
+        DataRejected: one has none.
+    """
+    counts = np.bincount(parts, minlength=len(SPLITS))
+    for name, count in zip(SPLITS, counts.tolist(), strict=True):
+        if not count:
+            raise DataRejected(
+                f"{name} has no row, of {len(parts)} in all that data.split divides ({split.type})",
+                f"Add rows, raise the share of {name} in data.split.probabilities, or divide by "
+                "another data.split.type.",
+            )
+
+
 def refuse_absent(
     codes: np.ndarray, labels: Sequence[str], parts: np.ndarray, target: str, everywhere: bool
 ) -> None:

@@ -71,27 +71,10 @@ def divide(stage: Stage, target: Targets, features: list[str], params: DataParam
         DataRejected: the rows cannot be divided as ``data.split`` says.
     """
     split = params.split
-    if split.type == "hash":
-        return splits.by_hash(stable_hashes(stage, list(split.keys) or features), split)
-    assert split.column is not None
-    if split.type == "stratify":
-        codes, names = _strata(stage, target, params)
-        parts = splits.stratify(codes, split, names)
-        everywhere = split.column == params.targets[0]
-    else:
-        _refuse_missing(stage, split.column)
-        everywhere = False
-        if split.type == "datetime":
-            parts = splits.by_time(stage.column(split.column).to_numpy(), split)
-        else:
-            codes, values = read_codes(stage, split.column)
-            texts = [str(value) for value in values]
-            parts = (
-                splits.by_group(codes, split)
-                if split.type == "group"
-                else splits.fixed(codes, texts, split, targets.strata(target))
-            )
+    parts = _parts(stage, target, features, params)
+    splits.refuse_empty(parts, split)
     if params.task == "classification":
+        everywhere = split.type == "stratify" and split.column == params.targets[0]
         splits.refuse_absent(target.values, target.labels, parts, params.targets[0], everywhere)
     return parts
 
@@ -128,6 +111,23 @@ def refuse_leaks(
         leakage.refuse_shared_groups(codes, parts, name, show, rows)
     if params.leakage.rows == "fail" and features:
         leakage.refuse_equal_rows(row_hashes(stage, list(features)), parts, list(features), rows)
+
+
+def _parts(stage: Stage, target: Targets, features: list[str], params: DataParams) -> np.ndarray:
+    split = params.split
+    if split.type == "hash":
+        return splits.by_hash(stable_hashes(stage, list(split.keys) or features), split)
+    assert split.column is not None
+    if split.type == "stratify":
+        codes, names = _strata(stage, target, params)
+        return splits.stratify(codes, split, names)
+    _refuse_missing(stage, split.column)
+    if split.type == "datetime":
+        return splits.by_time(stage.column(split.column).to_numpy(), split)
+    codes, values = read_codes(stage, split.column)
+    if split.type == "group":
+        return splits.by_group(codes, split)
+    return splits.fixed(codes, [str(value) for value in values], split, targets.strata(target))
 
 
 def _strata(stage: Stage, target: Targets, params: DataParams) -> tuple[np.ndarray, list[str]]:

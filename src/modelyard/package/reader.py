@@ -14,7 +14,8 @@ class TensorSpec:
     """One input or output: ``dtype`` is numpy's name or "string", -1 in ``shape`` the batch axis.
 
     ``type`` is that of the data's feature, empty where the tensor is none's; ``required`` says that
-    a row may not lack it; ``sample_rate``, in Hz, is that of sound.
+    a row may not lack it; ``sample_rate``, in Hz, is that of sound; ``fit`` says what is done with
+    a picture of another size.
     """
 
     name: str
@@ -23,6 +24,7 @@ class TensorSpec:
     type: str = ""
     required: bool = False
     sample_rate: int | None = None
+    fit: str = "refuse"
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def _tensor(spec: dict[str, Any]) -> TensorSpec:
         type=spec.get("type", pixels),
         required=bool(spec.get("required", False)),
         sample_rate=spec.get("sample_rate"),
+        fit=spec.get("fit", "refuse"),
     )
 
 

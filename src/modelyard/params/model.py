@@ -38,7 +38,8 @@ class Loss(Section):
     """What is minimized; ``auto`` is the task's first one.
 
     Classification: cross_entropy or focal. Multi-label: binary_cross_entropy. Regression (of the
-    target scaled by train's mean and deviation): mse, mae or huber.
+    target scaled by train's mean and deviation): mse, mae or huber, without weights of classes
+    and without smoothing.
     """
 
     name: Literal[
@@ -210,5 +211,12 @@ class Params(Section):
             raise ValueError(
                 f"train.loss.name {self.train.loss.name!r} is not for task {self.data.task}; "
                 f"possible: {', '.join(known)}"
+            )
+        if self.data.task == "regression" and (
+            self.train.loss.class_weights != "none" or self.train.loss.label_smoothing
+        ):
+            raise ValueError(
+                "train.loss: class_weights and label_smoothing are for classes and labels; "
+                "task regression has none: leave both out"
             )
         return self

@@ -4,11 +4,12 @@ import csv
 import io
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from modelyard.data.decoded import Undecodable
+from modelyard.data.images import decode_image
 from modelyard.package.scalars import from_text
 from modelyard.serving.failures import RequestError
 from modelyard.serving.rows import parse_rows
@@ -16,7 +17,16 @@ from modelyard.serving.tensors import Tensor, check_rows, short
 
 Arrays = dict[str, np.ndarray]
 
-_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_MAX_PIXELS = 4096 * 4096
+
+
+class _Picture(NamedTuple):
+    """How the model takes a picture."""
+
+    height: int
+    width: int
+    channels: int
+    fit: str
 
 
 def parser_of(kind: bytes) -> Callable[[bytes, tuple[Tensor, ...]], Arrays] | None:
@@ -25,41 +35,28 @@ def parser_of(kind: bytes) -> Callable[[bytes, tuple[Tensor, ...]], Arrays] | No
 
 
 def parse_image(body: bytes, inputs: tuple[Tensor, ...]) -> Arrays:
-    """One PNG or JPEG to a batch of one row, converted to the model's grey or colour mode.
+    """One picture to a batch of one row.
 
-    The size is compared before any pixel is decoded, so that a picture cannot claim more memory
-    than the model takes.
+    Grey or colour and size are made the model's as at ingest (``data.images``). Where ``fit`` is
+    ``refuse``, the size is compared before any pixel is decoded.
 
     Raises:
-        RequestError: 400, the picture is broken or has another size; 415, the model takes no
-            picture.
+        RequestError: 400, the picture is broken, too large, or has another size than the model
+            takes; 415, the model takes no picture.
     """
     tensor = inputs[0]
     if len(inputs) != 1 or not tensor.is_image:
         raise RequestError(415, "this model takes no picture; send application/json")
-    height, width = tensor.shape[1:3]
-    mode = "L" if len(tensor.shape) == 3 else "RGB"
+    _, height, width, *colour = tensor.shape
+    wanted = _Picture(height, width, 3 if colour else 1, tensor.fit)
+    row = np.empty((1, *tensor.shape[1:]), np.uint8)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(body), formats=("PNG", "JPEG"))
-            fits = height in (-1, image.height) and width in (-1, image.width)
-            if not fits or image.width * image.height > 4096 * 4096:
-                wanted = " x ".join("any" if size < 0 else str(size) for size in (width, height))
-                raise RequestError(
-                    400,
-                    f"the picture has {image.width} x {image.height} pixels, the model takes "
-                    f"{wanted} (width x height); scale it first",
-                )
-            if image.mode not in _MODES:
-                raise RequestError(
-                    400, f"the picture has mode {image.mode}; send 8-bit grey or RGB"
-                )
-            return {tensor.name: np.asarray(image.convert(mode), dtype=np.uint8)[None]}
-    except RequestError:
-        raise
-    except Exception:  # the decoder's errors for broken files are of many classes
-        raise RequestError(400, "the body is not a whole PNG or JPEG picture") from None
+            decode_image(io.BytesIO(body), len(body), wanted, row.reshape(-1), _MAX_PIXELS)
+    except Undecodable as error:
+        raise RequestError(400, f"the picture {error}") from None
+    return {tensor.name: row}
 
 
 def parse_audio(body: bytes, inputs: tuple[Tensor, ...]) -> Arrays:
@@ -73,7 +70,6 @@ def parse_audio(body: bytes, inputs: tuple[Tensor, ...]) -> Arrays:
     """
     # Only a server of sounds pays for what this imports.
     from modelyard.data.audio import decode_audio, read_header
-    from modelyard.data.decoded import Undecodable
     from modelyard.params import Field
 
     tensor = inputs[0]

@@ -47,6 +47,7 @@ class Tensor:
     type: str = ""
     required: bool = False
     sample_rate: int | None = None
+    fit: str = "refuse"
 
     def __post_init__(self) -> None:
         if self.dtype not in _TYPES:
@@ -81,9 +82,10 @@ class Tensor:
     def describe(self) -> dict[str, Any]:
         """This tensor as the Open Inference Protocol's metadata; the type is what rows give."""
         page = {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
-        if self.is_scalar or self.type == "audio":
+        if self.is_scalar or self.type in ("audio", "image"):
             given = {"type": self.type, "required": self.required or None}
             given["sample_rate"] = self.sample_rate
+            given["fit"] = self.fit if self.type == "image" else None
             page["parameters"] = {key: value for key, value in given.items() if value}
         return page
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modelyard.errors import ParamsError
 from modelyard.params import Loss
 
 
@@ -104,17 +103,8 @@ def make_criterion(
         targets: Of the training rows: int64 [N], or [N, K], not zero where a label is given.
         num_outputs: Number of classes or labels.
         device: Where the logits will be.
-
-    Raises:
-        ParamsError: classes are to be weighed or smoothed where there are none.
     """
     if task == "regression":
-        if params.class_weights != "none" or params.label_smoothing:
-            raise ParamsError(
-                "train.loss: class_weights and label_smoothing are for classes and labels; "
-                "task regression has none",
-                "Leave both out of train.loss.",
-            )
         return Number(params.name)
     if task == "multi-label":
         given = np.count_nonzero(targets, axis=0)

@@ -85,9 +85,12 @@ REFUSED = {
     "header.png": (PNG[:20], "cannot be decoded"),
     "cut.png": (cut(picture(noise(16, 16)), 40), "cannot be decoded: image file is truncated"),
     "cut.jpg": (cut(picture(noise(16, 16), "JPEG"), 40), "cannot be decoded: image file is trunc"),
-    "cut.bmp": (cut(picture(GREY, "BMP"), 8), "cannot be decoded: image file is truncated"),
+    "cut.bmp": (
+        cut(picture(noise(16, 16), "BMP"), 8),
+        "cannot be decoded: image file is truncated",
+    ),
     "cut.gif": (cut(picture(noise(16, 16), "GIF"), 40), "cannot be decoded: image file is trunc"),
-    "cut.webp": (cut(picture(COLOUR, "WEBP"), 20), "cannot be decoded"),
+    "cut.webp": (cut(picture(noise(16, 16, 3), "WEBP"), 20), "cannot be decoded"),
     "flipped.png": (flipped(picture(noise(16, 16))), "cannot be decoded: broken data stream"),
     "animated.gif": (animated("GIF"), "is animated"),
     "animated.png": (animated("PNG"), "is animated"),
@@ -95,7 +98,7 @@ REFUSED = {
     "bomb.png": (bomb(9000, 9000), "has 9000 x 9000 pixels, more than 64,000,000 in all"),
     "warned.png": (bomb(9500, 9500), "has more than 64,000,000 pixels"),
     "huge.png": (bomb(60_000, 60_000), "has more than 64,000,000 pixels"),
-    "large.png": (picture(noise(4, 5)), "is 4 x 5 pixels, not 4 x 4 (fit: refuse)"),
+    "large.png": (picture(noise(4, 5)), "is 4 x 5 pixels, not 16 x 16 (fit: refuse)"),
 }
 
 
@@ -104,7 +107,8 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Checked:
     """All bad files, and one good one between them."""
     files = {f"bad/{name}": content for name, (content, _) in REFUSED.items()}
     folder = tmp_path_factory.mktemp("refused")
-    return read(folder, files | {"good/größe_画像.png": PNG}, image_params(max_rejected=1.0))
+    good = {"good/größe_画像.png": picture(noise(16, 16))}
+    return read(folder, files | good, image_params(height=16, width=16, max_rejected=1.0))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -114,7 +118,7 @@ def test_a_file_that_is_no_picture_of_the_contract_is_refused(refused: Checked, 
 
 def test_its_neighbours_are_read_whatever_their_names(refused: Checked) -> None:
     assert refused.figures["path"].tolist() == ["good/größe_画像.png"]
-    assert refused.payload.tolist() == [GREY.ravel().tolist()]
+    assert refused.payload.tolist() == [noise(16, 16).ravel().tolist()]
     assert refused.scalars["label"].array.tolist() == ["good"]
     assert (refused.num_read, refused.rows.tolist()) == (len(REFUSED) + 1, [len(REFUSED)])
     assert {item.column for item in refused.rejections} == {"picture"}
@@ -305,6 +309,7 @@ def test_the_dataset_holds_the_pixels_and_says_their_size(tmp_path: Path) -> Non
         "height": 4,
         "width": 4,
         "channels": 3,
+        "fit": "refuse",
     }
 
 

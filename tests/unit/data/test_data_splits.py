@@ -108,6 +108,13 @@ def test_a_hash_split_keeps_the_shares_and_the_seed_matters() -> None:
     ]
 
 
+def test_a_split_without_a_row_is_named() -> None:
+    split = Split(type="hash")
+    with pytest.raises(DataRejected, match=r"validation has no row, of 3 in all .*\(hash\)"):
+        splits.refuse_empty(np.array([0, 2, 0], np.int8), split)
+    splits.refuse_empty(np.array([0, 2, 1], np.int8), split)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 20), min_size=30, max_size=60),

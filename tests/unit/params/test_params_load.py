@@ -75,6 +75,16 @@ def test_an_impossible_value_is_refused_with_path_value_and_nearest(
         parse(changed(path, value))
 
 
+@pytest.mark.parametrize("loss", ["class_weights=balanced", "label_smoothing=0.1"])
+def test_a_number_has_no_classes_to_weigh_or_smooth(loss: str) -> None:
+    tree = with_overrides(
+        TREE, ["data.task=regression", "train.loss={name: mse}", f"train.loss.{loss}"]
+    )
+    tree["data"]["split"] = {"type": "hash"}
+    with pytest.raises(ParamsError, match="task regression has none: leave both out"):
+        parse(tree)
+
+
 def test_every_error_is_named_at_once() -> None:
     tree = with_overrides(TREE, ["train.epochs=0", "train.seed=-1"])
     with pytest.raises(ParamsError) as caught:

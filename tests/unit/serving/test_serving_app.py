@@ -102,19 +102,23 @@ def test_pictures_are_converted_to_the_declared_mode(served: Client, kind: str, 
 
 def test_pictures_that_do_not_fit_are_refused_before_they_are_decoded(served: Client) -> None:
     headers = {"content-type": "image/png"}
-    large = io.BytesIO()
-    Image.new("1", (12_000, 12_000)).save(large, "PNG")
-    response = served("POST", "/predict", content=large.getvalue(), headers=headers)
-    assert response.status_code == 400
-    assert "4 x 4" in response.json()["error"]
+    for size, reason in ((1000, "not 4 x 4"), (12_000, "more than 16,777,216 in all")):
+        large = io.BytesIO()
+        Image.new("1", (size, size)).save(large, "PNG")
+        response = served("POST", "/predict", content=large.getvalue(), headers=headers)
+        assert response.status_code == 400
+        assert reason in response.json()["error"]
     small = io.BytesIO()
     Image.fromarray(_image()).save(small, "PNG")
     for body in (b"", b"no picture", small.getvalue()[:-30]):
         response = served("POST", "/predict", content=body, headers=headers)
         assert response.status_code == 400
-    gif = io.BytesIO()
-    Image.fromarray(_image()).save(gif, "GIF")
-    assert served("POST", "/predict", content=gif.getvalue(), headers=headers).status_code == 400
+    animated = io.BytesIO()
+    pages = [Image.fromarray(_image(seed)) for seed in (1, 2)]
+    pages[0].save(animated, "GIF", save_all=True, append_images=pages[1:])
+    response = served("POST", "/predict", content=animated.getvalue(), headers=headers)
+    assert response.status_code == 400
+    assert "animated" in response.json()["error"]
 
 
 @SETTINGS
@@ -206,7 +210,9 @@ def test_pages(served: Client) -> None:
     assert served("HEAD", "/ping").status_code == 200
     page = served("GET", "/v2/models/digits").json()
     assert page["versions"] == ["1"]
-    assert page["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 4, 4]}]
+    (taken,) = page["inputs"]
+    assert taken.pop("parameters") == {"type": "image", "fit": "refuse"}
+    assert taken == {"name": "image", "datatype": "UINT8", "shape": [-1, 4, 4]}
     assert served("GET", "/v2/models/digits/versions/1/ready").json() == {"ready": True}
     assert served("GET", "/health").json()["models"]["digits"]["version"] == 1
     assert "modelyard" in served("GET", "/version").json()

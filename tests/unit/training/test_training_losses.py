@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from modelyard.artifacts import MAIN_METRIC
 from modelyard.data.preprocessing import Target
-from modelyard.errors import ParamsError
 from modelyard.evaluation.tasks import Scoring, to_answers
 from modelyard.params import Loss
 from modelyard.training.losses import Criterion, make_criterion
@@ -86,12 +85,6 @@ def test_errors_of_a_number(name: str, expected: float) -> None:
     targets = torch.tensor([[1.0], [0.25]])
     losses = _criterion(targets, "regression", name=name)(torch.tensor([[3.0], [0.25]]), targets)
     assert losses.tolist() == [expected, 0]
-
-
-@pytest.mark.parametrize("loss", [{"class_weights": "balanced"}, {"label_smoothing": 0.1}])
-def test_a_number_has_no_classes_to_weigh_or_smooth(loss: dict[str, Any]) -> None:
-    with pytest.raises(ParamsError, match="task regression has none"):
-        _criterion(torch.zeros(2, 1), "regression", **loss)
 
 
 @pytest.mark.parametrize("task", sorted(MAIN_METRIC))
