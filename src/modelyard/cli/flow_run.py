@@ -44,7 +44,7 @@ def _prepare(root: Path, settings: Settings, api: PrefectApi, found: FlowRun) ->
     from modelyard.runs.snapshot import REFS, exists, new_run_id
 
     request = Request.read(found.parameters)
-    overrides, recipe = list(request.overrides), Path(request.params_file)
+    overrides, recipe = request.changes, Path(request.params_file)
     version = request.data_version
     if RUN_ID.match(found.name) and exists(root, found.name):
         run_id, commit, recipe, overrides = found.name, f"{REFS}/{found.name}", None, []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from modelyard.custom_code import import_function
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUM_SHOWN = 5
+_LOADING = Lock()
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def run_suite(
     Raises:
         ParamsError: see ``validate``.
     """
+    load_expectations()
     from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
     from great_expectations.validator.validator import Validator
 
@@ -162,6 +165,15 @@ def run_suite(
     return [by_position[place] for place in range(len(suite))]
 
 
+def load_expectations() -> None:
+    """Import Great Expectations, which registers its expectations on the way.
+
+    Threads that import it at once would see a part of them: all but the first wait.
+    """
+    with _LOADING:
+        import great_expectations.expectations.core  # noqa: F401 - for what it registers
+
+
 @cache
 def _context() -> Any:
     """Settings that show no progress bars and send nothing, made once a process."""
@@ -189,6 +201,7 @@ def configured(item: Expected, position: int) -> Any:
     Raises:
         ParamsError: there is no such expectation, or it does not take these arguments.
     """
+    load_expectations()
     from great_expectations.exceptions.exceptions import ExpectationNotFoundError
     from great_expectations.expectations.registry import (
         get_expectation_impl,
@@ -225,6 +238,7 @@ def import_expectations(params: DataParams, root: Path) -> None:
     ]
     if not named:
         return
+    load_expectations()
     from great_expectations.expectations.expectation import Expectation
 
     for index, name in named:

@@ -23,6 +23,8 @@ Positive = Annotated[float, Key(gt=0)]
 NonNegative = Annotated[float, Key(ge=0)]
 Count = Annotated[int, Key(ge=1)]
 Seed = Annotated[int, Key(ge=0, lt=2**32)]
+Workers = Annotated[int, Key(ge=1, le=64)]
+PromoteMode = Literal["auto", "manual"]
 Fraction = Annotated[float, Key(ge=0, lt=1)]
 
 
@@ -84,7 +86,7 @@ class EarlyStopping(Section):
 class TrainParams(Section):
     """How the network is trained; ``batch_size`` is that of all workers together."""
 
-    workers: Annotated[int, Key(ge=1, le=64)] = 2
+    workers: Workers = 2
     epochs: Count = 10
     batch_size: Count = 64
     loss: Loss = Loss()
@@ -185,7 +187,7 @@ class Budgets(Section):
 class PromoteParams(Section):
     """The gate; ``margin`` is the largest loss of accuracy against the champion that the interval may admit."""  # noqa: E501 - docs/reference has it whole
 
-    mode: Literal["auto", "manual"] = "auto"
+    mode: PromoteMode = "auto"
     margin: Fraction = 0.02
     budgets: Budgets = Budgets()
 

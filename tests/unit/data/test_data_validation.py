@@ -4,6 +4,8 @@ Rows reach the suite only after ``contract.check``; here they are spoilt after i
 second line of defence is tested by itself.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -123,3 +125,24 @@ def test_rows_that_are_refused_leave_and_the_rest_passes() -> None:
     assert {item.row for item in result.rejections} == {SPOILT}
     assert {item.value for item in result.rejections} == {"7"}
     assert result.failed == ()
+
+
+def test_threads_that_import_the_library_at_once_see_all_of_it() -> None:
+    code = """
+import sys, threading, time
+from modelyard.data.suite import Expected
+from modelyard.data.validation import configured, load_expectations
+
+other = threading.Thread(target=load_expectations)
+other.start()
+while "great_expectations.expectations.registry" not in sys.modules and other.is_alive():
+    time.sleep(0.001)
+assert other.is_alive(), "the import was over before it could be seen half-way"
+kind = "expect_table_columns_to_match_ordered_list"
+print(type(configured(Expected(kind, {"column_list": ["a"]}, "test", ""), 0)).__name__)
+other.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "ExpectTableColumnsToMatchOrderedList", done.stderr
