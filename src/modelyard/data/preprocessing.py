@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OUTPUT = "features"
 TAKEN = (OUTPUT, "network_outputs", "probabilities", "prediction")
 """Names that tensors of the served graph have, which no feature may have."""
+BLOCK_ROWS = 256
+BLOCK_BYTES = 64 << 20
+"""Of prepared rows that are in memory at once: as many times ``BLOCK_ROWS`` as fit, and once."""
 
 Part = Image | Audio | Number | Category | Bag
 _PARTS: dict[str, type[Part]] = {
@@ -162,6 +165,14 @@ class Preprocessing:
         """Columns as in ``SplitColumns.features`` to float32 [N, *input_shape]."""
         num_rows = len(next(iter(features.values())))
         return self.prepare([features], num_rows).take(slice(None))
+
+    def blocks(self, features: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
+        """``transform`` in parts of ``BLOCK_BYTES``: many wide rows at once exceed the memory."""
+        row_bytes = 4 * int(np.prod(self.input_shape))
+        rows = max(1, BLOCK_BYTES // (BLOCK_ROWS * row_bytes)) * BLOCK_ROWS
+        for start in range(0, len(next(iter(features.values()))), rows):
+            part = {name: column[start : start + rows] for name, column in features.items()}
+            yield self.transform(part)
 
     def onnx_model(self, opset: int, ir_version: int) -> "onnx.ModelProto":
         """The same as ``transform`` as a graph.

@@ -15,7 +15,6 @@ import numpy as np
 
 from modelyard.data.preprocessing import Preprocessing
 
-BLOCK = 4096
 SPARSE = 0.2
 """Below this share of values other than zero, prepared rows are kept sparse."""
 SEED = 0
@@ -64,20 +63,12 @@ def prepare(preprocessing: Preprocessing, rows: dict[str, np.ndarray]) -> Matrix
     from scipy import sparse
 
     cardinalities = tuple(size for size, _ in preprocessing.embeddings)
-    blocks = _blocks(preprocessing, rows)
+    blocks = (block.reshape(len(block), -1) for block in preprocessing.blocks(rows))
     first = next(blocks)
     if np.count_nonzero(first) < SPARSE * first.size:
         parts = [sparse.csr_matrix(block) for block in chain([first], blocks)]
         return Matrix(sparse.vstack(parts, format="csr"), cardinalities)
     return Matrix(np.concatenate([first, *blocks]), cardinalities)
-
-
-def _blocks(preprocessing: Preprocessing, rows: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
-    """Prepared rows float32 [n, D], block by block."""
-    for start in range(0, len(next(iter(rows.values()))), BLOCK):
-        block = {name: column[start : start + BLOCK] for name, column in rows.items()}
-        prepared = preprocessing.transform(block)
-        yield prepared.reshape(len(prepared), -1)
 
 
 def fit_linear(train: Matrix, targets: np.ndarray, task: str, num_outputs: int) -> Fitted:

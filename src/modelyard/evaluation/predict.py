@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelyard.data.preprocessing import Preprocessing
+from modelyard.data.preprocessing import BLOCK_ROWS, Preprocessing
 from modelyard.evaluation.tasks import to_answers
 
 if TYPE_CHECKING:
     from torch import nn
 
-BATCH = 256
-BLOCK = 4096
-"""Raw rows that are prepared at once: a wide text of many rows does not fit into memory."""
+BATCH = BLOCK_ROWS
+"""Rows a call of the network: blocks of prepared rows hold whole batches."""
 
 
 def predict(
@@ -31,16 +30,7 @@ def predict(
     Returns:
         Probabilities float32 [N, K], or predictions float32 [N, 1] in the target's unit.
     """
-    num_rows = len(next(iter(rows.values())))
-    parts = [
-        outputs(
-            module,
-            preprocessing.transform(
-                {name: column[start : start + BLOCK] for name, column in rows.items()}
-            ),
-        )
-        for start in range(0, num_rows, BLOCK)
-    ]
+    parts = [outputs(module, block) for block in preprocessing.blocks(rows)]
     return to_answers(task, np.concatenate(parts), preprocessing.target)
 
 

@@ -45,6 +45,8 @@ _JSON_TYPES = (b"", b"application/json")
 # Converting more than this takes long enough to be noticed by the other callers, if done in the
 # event loop.
 _LARGE_BODY = 256 * 1024
+# Of these a small body may hold much.
+_PACKED_TYPES = (b"image/", b"audio/")
 
 
 class App:
@@ -179,11 +181,11 @@ class App:
             if parse is None:
                 raise RequestError(
                     415,
-                    "send content-type application/json; /predict takes image/png, image/jpeg, "
-                    "audio/wav, text/plain and text/csv as well",
+                    "send content-type application/json; /predict takes pictures (image/png, "
+                    "image/jpeg, ...), audio/wav, text/plain and text/csv as well",
                 )
             convert = partial(_other, parse)
-        if len(body) <= _LARGE_BODY:
+        if len(body) <= _LARGE_BODY and not kind.startswith(_PACKED_TYPES):
             return convert(body, served)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._convert, convert, body, served)

@@ -9,6 +9,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from modelyard.artifacts import Layout, read_json, write_json
+from modelyard.data import preprocessing as preprocessing_module
 from modelyard.data.prepare_table import Category, Number
 from modelyard.data.preprocessing import Preprocessing
 from modelyard.errors import WorkspaceError
@@ -129,7 +130,8 @@ def test_rows_are_prepared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     city = Category("city", tuple("abcdefgh"), None)
     rows = {"city": np.array(list("abcdefgh") * 5, dtype=object)}
     whole = prepare(Preprocessing((city,)), rows)
-    monkeypatch.setattr(estimators, "BLOCK", 7)
+    monkeypatch.setattr(preprocessing_module, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(preprocessing_module, "BLOCK_BYTES", 0)
     parts = prepare(Preprocessing((city,)), rows)
     assert sparse.issparse(parts.values)
     assert np.array_equal(whole.values.toarray(), parts.values.toarray())

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from modelyard.data import preprocessing as preprocessing_module
 from modelyard.data.prepare_table import Number
 from modelyard.data.preprocessing import Preprocessing, Target
 from modelyard.evaluation import predict as module
@@ -36,7 +37,8 @@ def test_batches_give_the_networks_outputs(monkeypatch: pytest.MonkeyPatch) -> N
 def test_raw_rows_are_prepared_in_blocks_and_answered_in_their_unit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 4)
+    monkeypatch.setattr(preprocessing_module, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(preprocessing_module, "BLOCK_BYTES", 4 * 4)
     number = Number("size", 0.0, None, None, 10.0, 2.0, indicate=False)
     preprocessing = Preprocessing((number,), Target(100.0, 5.0, 100.0, 4.0))
     network = _Watching()
