@@ -61,7 +61,7 @@ class Display(logging.Handler):
             return
         self._stop()
         mark, style = _MARKS[progress.state]
-        line = Text(f"{mark} ", style=style).append(f"{progress.step:<10}", style="bold")
+        line = Text(f"{mark} ", style=style).append(f"{progress.step:<14}", style="bold")
         line.append(f"{progress.seconds:6.1f} s  ", style="dim")
         note = _NOTES.get(progress.state, "")
         line.append("; ".join(filter(None, [progress.detail, note])), style="default")
