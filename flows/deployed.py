@@ -16,7 +16,7 @@ from tasks.page_log import log_progress
 
 
 @flow(name="pipeline", persist_result=False)
-def run(  # noqa: PLR0913 - each is a field of the form
+def run(  # noqa: PLR0913, PLR0917 - each is a field of the form
     params_file: ParamsFile = "params.yaml",
     seed: Seed | None = None,
     epochs: Count | None = None,
@@ -35,7 +35,7 @@ def run(  # noqa: PLR0913 - each is a field of the form
         params_file: params.yaml, or another params file of the project, as recipes/credit.yaml.
         seed: Of the training (train.seed).
         epochs: At most so many (train.epochs).
-        learning_rate: The highest of the schedule (train.optimizer.lr).
+        learning_rate: The optimizer's (train.optimizer.lr).
         workers: Processes that train together (train.workers); they divide train.batch_size.
         promote: Whether a version that passed its gate serves at once (auto) or waits for a person.
         overrides: KEY=VALUE pairs over the params file, such as model.args.hidden=64. They win over

@@ -13,23 +13,27 @@ from tasks.score_model import find_model
 from tasks.score_publish import publish_scores
 from tasks.score_rows import score_rows
 
-Source = Annotated[
-    str,
-    Field(description="A file, folder or glob, an s3:// prefix or an SQL address", min_length=1),
-]
-Name = Annotated[str | None, Field(description="The registered model; empty: registry.name")]
-Version = Annotated[int | None, Field(description="Its version; empty: the live one", ge=1)]
-Output = Annotated[str, Field(description="The folder that appears or is replaced at the end")]
+Source = Annotated[str, Field(min_length=1)]
+Version = Annotated[int, Field(ge=1)]
 
 
 @flow(name="score", persist_result=False)
 def score(
-    source: Source, name: Name = None, version: Version = None, output: Output = "data/scores"
+    source: Source,
+    name: str | None = None,
+    version: Version | None = None,
+    output: str = "data/scores",
 ) -> Scored:
     """Judge rows by the contract that the model was trained under, and predict those that keep it.
 
     Killed, the same call goes on with the first part that is not finished; done already, it
     changes nothing. MLflow is asked only for a version that is not live here.
+
+    Args:
+        source: A file, folder or glob, an s3:// prefix or an SQL address.
+        name: The registered model; empty for registry.name of params.yaml.
+        version: Its version; empty for the live one.
+        output: The folder that appears or is replaced at the end.
 
     Raises:
         PackageError: nothing is live, or the package is not to be trusted.

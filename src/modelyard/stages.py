@@ -17,6 +17,7 @@ from modelyard.artifacts import Layout, canonical, sha256_file
 from modelyard.errors import WorkspaceError
 from modelyard.params import Params, load
 from modelyard.settings import Settings
+from modelyard.yaml_text import load_yaml
 
 if TYPE_CHECKING:
     from modelyard.training.context import EpochRecord, Stream
@@ -137,10 +138,9 @@ def _call(name: str, layout: Layout, params: Params, execution: Execution) -> An
 def _definition(name: str, root: Path) -> dict[str, Any]:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = (root / "dvc.yaml").read_text(encoding="utf-8")
-        return yaml.load(text, loader)["stages"][name]  # noqa: S506 - a safe loader
+        return load_yaml(text)["stages"][name]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise WorkspaceError(
             f"dvc.yaml does not define stage {name}: {error}",

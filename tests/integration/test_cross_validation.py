@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,7 +18,7 @@ from modelyard.artifacts import Dataset, Layout
 from modelyard.errors import WorkspaceError
 from modelyard.params import ModelParams
 from modelyard.training.cross_validate import cross_validate
-from modelyard.training.fold_data import keys_of, write_fold
+from modelyard.training.fold_data import LEARNED, keys_of, vocabulary_note, write_fold
 from modelyard.training.folds import plan
 from tests.integration.training_project import make_project, train_params
 from tests.project import environment
@@ -38,11 +40,12 @@ MODEL = ModelParams(factory="mlp", args={"hidden": [8]})
 ROOT = Path(__file__).parents[2]
 
 
-def make(root: Path, **split: object) -> Layout:
+def make(root: Path, groups: Sequence[str] = (), **split: object) -> Layout:
     layout = make_project(root)
     path = layout.dataset / "dataset.json"
     tree = json.loads(path.read_text())
     tree |= {"split": split or {"type": "stratify", "column": "label"}, "prepare": {}, "clean": {}}
+    tree["leakage"] = {"groups": groups}
     path.write_text(json.dumps(tree))
     return layout
 
@@ -125,6 +128,57 @@ def test_folds_follow_the_split(
 ) -> None:
     keys, note = keys_of(Dataset.read(make(tmp_path, **split).dataset))
     assert keys.by == by
+    assert said in note
+    assert bool(said) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("split", "groups", "by", "said"),
+    [
+        ({"type": "stratify", "column": "label"}, ["site"], "group", ""),
+        ({"type": "fixed", "column": "part"}, ["site", "day"], "group", "of day together"),
+        ({"type": "stratify", "column": "label"}, ["patient"], "class", "not hold patient"),
+        ({"type": "datetime", "column": "row"}, ["site"], "time", "of site together"),
+        ({"type": "group", "column": "site"}, ["site"], "group", ""),
+        ({"type": "hash", "columns": ["site", "row"]}, ["site"], "group", "of site together"),
+    ],
+)
+def test_groups_that_must_not_be_shared_make_folds_or_are_noted(
+    tmp_path: Path, split: dict[str, object], groups: list[str], by: str, said: str
+) -> None:
+    dataset = Dataset.read(make(tmp_path, groups, **split).dataset)
+    for name in LEARNED:
+        table = pq.read_table(dataset.split(name))
+        sites = [row // 4 or None for row in range(len(table))]
+        pq.write_table(table.append_column("site", pa.array(sites)), dataset.split(name))
+    keys, note = keys_of(dataset)
+    assert keys.by == by
+    assert said in note
+    assert bool(said) == bool(note)
+    if by == "group" and split["type"] != "hash":
+        # Rows of train and validation without a site are each alone; their sites are 1, 2, ...
+        assert len(set(keys.values)) == 8 + len({row // 4 for row in range(4, 90)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "said"),
+    [
+        ("text", "package:words==1/list.txt", "tokens that the whole train split kept"),
+        ("image", "package:words==1/list.txt", ""),
+        ("text", None, ""),
+    ],
+)
+def test_folds_say_that_they_choose_among_the_tokens_of_train(
+    tmp_path: Path, kind: str, source: str | None, said: str
+) -> None:
+    layout = make(tmp_path)
+    path = layout.dataset / "dataset.json"
+    tree = json.loads(path.read_text())
+    listed = source and {"source": source, "sha256": "0" * 64}
+    tree |= {"features": [{"name": "review", "type": kind}]}
+    tree |= {"prepare": {"text": {"vocabulary": listed}}}
+    path.write_text(json.dumps(tree))
+    note = vocabulary_note(Dataset.read(layout.dataset))
     assert said in note
     assert bool(said) == bool(note)
 

@@ -3,21 +3,17 @@
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from modelyard.errors import ModelyardError
-from modelyard.orchestration import automations, schedules
+from modelyard.orchestration import automations, deployments, schedules
 from modelyard.prefect_api import FlowRun
 from tests import project
 from tests.integration import worker_project
@@ -27,38 +23,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.distributed]
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A webhook's address and what came."""
-    taken: list[dict[str, Any]] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://127.0.0.1:{server.server_port}", taken
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
 def yard(
-    tmp_path_factory: pytest.TempPathFactory,
-    repeated: Path,
-    servers: dict[str, str],
-    receiver: tuple[str, list[dict[str, Any]]],
+    tmp_path_factory: pytest.TempPathFactory, repeated: Path, servers: dict[str, str]
 ) -> Iterator[Yard]:
     """A clone with finished stages in its cache, and the worker that serves it."""
-    root = worker_project.make(tmp_path_factory.mktemp("yard") / "clone", repeated, receiver[0])
-    with worker_project.working(root, servers) as found:
-        found.messages = receiver[1]
-        yield found
+    with worker_project.receiving() as (address, messages):
+        place = tmp_path_factory.mktemp("yard") / "clone"
+        root = worker_project.make(place, repeated, address, "worked")
+        with worker_project.working(root, servers) as found:
+            found.messages = messages
+            yield found
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +79,20 @@ def test_everything_is_registered_and_off(yard: Yard, silent: tuple[str, datetim
 
 
 def test_a_bad_form_is_refused_with_the_field(yard: Yard) -> None:
+    before = yard.runs_of("pipeline")
     with pytest.raises(ModelyardError, match=r"overrides\[0\].*'train\.epochs' does not match"):
         yard.start("pipeline", overrides=["train.epochs"])
-    with pytest.raises(ModelyardError, match="epochs"):
-        yard.start("pipeline", epochs=3)
+    with pytest.raises(ModelyardError, match="'epoch' was unexpected"):
+        yard.start("pipeline", epoch=3)
     with pytest.raises(ModelyardError, match="params_file"):
         yard.start("pipeline", params_file="/etc/passwd")
+    with pytest.raises(ModelyardError, match=r"'epochs'.*0 is less than the minimum of 1"):
+        yard.start("pipeline", epochs=0)
+    with pytest.raises(ModelyardError, match=r"'workers'.*65 is greater than the maximum of 64"):
+        yard.start("pipeline", workers=65)
+    with pytest.raises(ModelyardError, match=r"'promote'.*not one of \['auto', 'manual'\]"):
+        yard.start("pipeline", promote="never")
+    assert yard.runs_of("pipeline") == before, "nothing was started"
 
 
 def test_an_event_starts_a_run_with_typed_params_and_its_failure_is_told(yard: Yard) -> None:
@@ -140,84 +122,6 @@ def _two(runs: list[FlowRun]) -> list[FlowRun] | None:
     return runs if len(runs) == 2 else None
 
 
-def test_a_run_that_is_due_while_one_goes_on_is_cancelled(yard: Yard) -> None:
-    limit = yard.deployment("pipeline-nightly")["global_concurrency_limit"]["id"]
-    # As if a run were under way.
-    yard.api.call("PATCH", f"/v2/concurrency_limits/{limit}", {"active_slots": 1})
-    second = yard.ended(yard.start("pipeline-nightly"))
-    yard.api.call("PATCH", f"/v2/concurrency_limits/{limit}", {"active_slots": 0})
-    assert second.state_type == "CANCELLED"
-    assert "concurrency limit" in second.message.lower()
-
-
-def test_a_killed_run_is_crashed_and_goes_on_by_one_command(yard: Yard) -> None:
-    flow_run_id = yard.start("pipeline", overrides=["train.epochs=60", "train.seed=5"])
-    process = until(lambda: _engine(yard, flow_run_id), 60)
-    until(lambda: _epochs(yard.root) >= 2, 90)
-    before = _epochs(yard.root)
-    process.send_signal(signal.SIGKILL)
-    crashed = yard.ended(flow_run_id)
-    assert crashed.state_type == "CRASHED"
-    refused = yard.command("runs", "continue", "20260101-000000-ffff", check=False)
-    assert "there is no run 20260101-000000-ffff" in refused.stderr
-    shown = yard.command("runs", "show", crashed.name).stdout
-    assert "SIGKILL" in shown
-    assert "train" in shown
-    told = until(lambda: [item for item in yard.messages if crashed.name in item["message"]])
-    assert told[0]["title"] == "modelyard: pipeline crashed in train"
-
-    yard.api.retry(flow_run_id)
-    until(lambda: yard.api.flow_run(flow_run_id).state_type == "RUNNING", 60)
-    done = yard.ended(flow_run_id)
-    assert done.state_type == "COMPLETED", done.message
-    assert done.name == crashed.name
-    log = (yard.root / ".modelyard" / "worker" / "log").read_text()
-    _, _, second = log.rpartition("asked for: {")
-    first_epoch = int(second.partition("epoch ")[2].partition(":")[0])
-    assert first_epoch > before, "it went on from a checkpoint"
-    _check_page(yard, done)
-
-
-def _engine(yard: Yard, flow_run_id: str) -> psutil.Process | None:
-    """The process of a flow run, which works in the worktree of its name."""
-    worktree = yard.root / ".modelyard" / "worktrees" / yard.api.flow_run(flow_run_id).name
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        words, cwd = process.info["cmdline"] or [], process.info["cwd"]
-        if "prefect.engine" in words and cwd == str(worktree):
-            return process
-    return None
-
-
-def _epochs(root: Path) -> int:
-    """The last epoch of which a training has a whole checkpoint."""
-    found = (root / ".modelyard" / "checkpoints").glob("*/epoch-*/manifest.json")
-    return max((int(path.parent.name.partition("-")[2]) for path in found), default=0)
-
-
-def _check_page(yard: Yard, run: FlowRun) -> None:
-    """Steps, artifact, branch and tags say the same, and link to each other."""
-    body = {"artifacts": {"flow_run_id": {"any_": [run.id]}, "key": {"any_": ["summary"]}}}
-    (artifact,) = yard.api.call("POST", "/artifacts/filter", body)
-    assert f"| run | {run.name} |" in artifact["data"]
-    assert f"{yard.environment['MLFLOW_TRACKING_URI']}/#/models/bands/versions/" in artifact["data"]
-    tasks = yard.api.call("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run.id]}}})
-    steps = {tree["name"].rpartition("-")[0] for tree in tasks}
-    assert {"fetch", "ingest", "train", "evaluate", "compress", "register"} <= steps
-    tags = dict(tag.partition(":")[::2] for tag in run.tags)
-    branch = project.call(yard.root, "git", "show", f"runs/{run.name}:params.yaml").stdout
-    assert "epochs: 60" in branch
-    listed = yard.command("runs").stdout
-    line = next(line for line in listed.splitlines() if line.startswith(run.name))
-    for word in ("pipeline, by hand", "Completed", tags["dataset"], tags["version"]):
-        assert word in line
-    shown = yard.command("runs", "show", run.name).stdout
-    assert yard.api.page(run.id) in shown
-    assert "/#/experiments/" in shown
-    assert not list((yard.root / ".modelyard" / "worktrees").iterdir())
-    refused = yard.command("runs", "continue", run.name, check=False)
-    assert "ended well" in refused.stderr
-
-
 def test_a_schedule_makes_runs_while_it_is_on(yard: Yard) -> None:
     """The scheduler fails silently with a database library that is too new."""
     name = "pipeline-six-hourly"
@@ -236,21 +140,6 @@ def test_a_schedule_makes_runs_while_it_is_on(yard: Yard) -> None:
 
 def starter(yard: Yard, name: str) -> schedules.Starter:
     return next(item for item in schedules.starters(yard.api) if item.name == name)
-
-
-def test_a_new_file_starts_a_run_with_its_path(yard: Yard) -> None:
-    schedules.switch(yard.api, "pipeline-on-data", True)
-    note = yard.root / ".modelyard" / "worker" / "watch-incoming.json"
-    until(note.exists)
-    folder = yard.root / "data" / "incoming"
-    folder.mkdir(parents=True)
-    (folder / "new.csv").write_text("1,2\n")
-    (run,) = until(lambda: yard.runs_of("pipeline-on-data"), 60)
-    schedules.switch(yard.api, "pipeline-on-data", False)
-    source, digest = run.parameters["overrides"]
-    assert source == 'data.source="data/incoming/new.csv"'
-    assert digest.startswith('data.sha256="')
-    yard.api.set_state(run.id, "CANCELLED", "Cancelled", "seen")
 
 
 def test_what_is_switched_on_stays_on_when_the_file_changes(yard: Yard) -> None:
@@ -278,7 +167,8 @@ def test_the_documents_commands_work(yard: Yard) -> None:
     for line in local.splitlines():
         yard.command(*shlex.split(line, comments=True)[1:])
     made = json.loads(project.call(yard.root, "bash", "-c", rest, **yard.environment).stdout)
-    assert made["parameters"] == {"overrides": ["train.epochs=2"], "revision": "main"}
+    asked = {"epochs": 2, "overrides": ["train.batch_size=32"], "revision": "main"}
+    assert made["parameters"] == asked
     yard.api.call("DELETE", f"/flow_runs/{made['id']}")
 
 
@@ -292,14 +182,15 @@ def test_prefect_deploy_makes_the_same(yard: Yard) -> None:
     for name in names:
         after = yard.deployment(name)
         assert {key: after[key] for key in kept} == {key: before[name][key] for key in kept}
-        form = [tree["parameter_openapi_schema"]["properties"] for tree in (before[name], after)]
-        assert form[0] == form[1]
+        form = before[name]["parameter_openapi_schema"]["properties"]
+        again = after["parameter_openapi_schema"]["properties"]
+        assert form == {key: deployments.plain(field) for key, field in again.items()}
         assert [item["schedule"] for item in after["schedules"]] == [
             item["schedule"] for item in before[name]["schedules"]
         ]
         assert not any(item["active"] for item in after["schedules"])
-    again = [automations.owned(yard.api, yard.deployment(name)["id"]) for name in names]
-    for old, new in zip(shaped, again, strict=True):
+    rules = [automations.owned(yard.api, yard.deployment(name)["id"]) for name in names]
+    for old, new in zip(shaped, rules, strict=True):
         assert [_shape(item) for item in new] == [_shape(item) for item in old]
 
 

@@ -1,13 +1,16 @@
 """A clone with a worker of its own, for tests of deployments."""
 
+import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +75,36 @@ def until(look: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
-def make(root: Path, repeated: Path, address: str) -> Path:
-    """A clone with the finished stages of ``repeated`` in its cache, which tells ``address``."""
+@contextmanager
+def receiving() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook's address, and what comes there."""
+    taken: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"json://127.0.0.1:{server.server_port}", taken
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def make(root: Path, repeated: Path, address: str, model: str) -> Path:
+    """A clone with the finished stages of ``repeated`` in its cache, which tells ``address``.
+
+    ``model`` is registered by it alone: a version has the signature of the clone that made it.
+    """
     copy_project(root)
-    project.shrink(root)
+    project.shrink(root, registry__name=model)
     # A killed training's slot is free after a minute, which no test waits for.
     rules = root / "infra" / "runs.yaml"
     text = rules.read_text().replace("training: 1", "training: 2")

@@ -4,12 +4,16 @@ import re
 import shutil
 import unicodedata
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from modelyard.artifacts import Layout, sha256_file, write_atomic
 from modelyard.cli.expect import in_project, is_remote
 from modelyard.errors import SourceError, WorkspaceError
+
+if TYPE_CHECKING:
+    from modelyard.data.suggest import Proposal
 
 SOURCES = "source"
 """Where a source from outside of the project is copied to."""
@@ -57,6 +61,8 @@ def init_command(  # noqa: PLR0913 - what the command takes
     except BaseException:
         if copied is not None:
             _remove(copied)
+            if not any(copied.parent.iterdir()):
+                copied.parent.rmdir()
         raise
     write_atomic(path, text.encode())
     shown = path.relative_to(root) if path.is_relative_to(root) else path
@@ -68,7 +74,7 @@ def init_command(  # noqa: PLR0913 - what the command takes
                 highlight=False,
             )
     console.print(f"wrote {shown}, for {proposal.num_rows} rows", highlight=False, markup=False)
-    for line in _checklist(proposal.tree):
+    for line in _checklist(proposal):
         console.print(f"  - {line}", highlight=False, markup=False)
     run = "modelyard run" if replace else f"modelyard run --recipe {shown}"
     console.print(f"then: {run}", highlight=False, markup=False)
@@ -101,7 +107,8 @@ def _brought(source: str, here: Path, root: Path, *, force: bool) -> tuple[str, 
     """The source as params.yaml names it; what lies outside of the project is copied into it.
 
     Raises:
-        SourceError: there is no such file, or another one of its name was copied before.
+        SourceError: there is no such file, another one of its name was copied before, or a link
+            leads out of the folder.
     """
     if is_remote(source):
         return source, None
@@ -116,6 +123,8 @@ def _brought(source: str, here: Path, root: Path, *, force: bool) -> tuple[str, 
             f"{SOURCES}/{path.name} is there already, and is another file than {source}",
             "Rename one of them, or give --force to overwrite it.",
         )
+    if path.is_dir():
+        _refuse_links_out(path, source)
     _remove(target)
     target.parent.mkdir(exist_ok=True)
     if path.is_dir():
@@ -123,6 +132,22 @@ def _brought(source: str, here: Path, root: Path, *, force: bool) -> tuple[str, 
     else:
         shutil.copyfile(path, target)
     return f"{SOURCES}/{path.name}", target
+
+
+def _refuse_links_out(folder: Path, source: str) -> None:
+    """A copy would hold what such a link leads to.
+
+    Raises:
+        SourceError: a link in the folder leads out of it, or to nothing.
+    """
+    for path in sorted(folder.rglob("*")):
+        place = path.resolve()
+        if path.is_symlink() and not (place.exists() and place.is_relative_to(folder)):
+            raise SourceError(
+                f"{Path(source) / path.relative_to(folder)} is a link out of the folder, or to "
+                "nothing",
+                "Remove it, or put the file in its place.",
+            )
 
 
 def _name_of(source: str) -> str:
@@ -134,8 +159,9 @@ def _name_of(source: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", ascii_stem).strip("-_")[:63] or "model"
 
 
-def _checklist(tree: dict) -> list[str]:
+def _checklist(proposal: "Proposal") -> list[str]:
     """What a person should look at before the first run."""
+    tree = proposal.tree
     fields = tree["schema"]["fields"]
     lines = [f"target {tree['target']}, task {tree['task']}, split {tree['split']['type']}"]
     for what, key in (
@@ -146,6 +172,10 @@ def _checklist(tree: dict) -> list[str]:
         lines += [f"{what}: {', '.join(found)}"] if found else []
     unused = [f["name"] for f in fields if f.get("use") is False and not f.get("pii")]
     lines += [f"not learned from: {', '.join(unused)}"] if unused else []
+    if refused := proposal.notes.get("max_rejected"):
+        lines.append(f"max_rejected is {tree['max_rejected']}: {refused}")
+    for name in proposal.doubtful:
+        lines.append(f"read as words: {name}: {proposal.notes[f'schema.fields.{name}']}")
     return [*lines, "every bound (minimum, maximum, enum) is a guess: edit what you know better"]
 
 

@@ -1,13 +1,15 @@
 """Zip files as sources: read with limits, so that no archive writes elsewhere or fills the disk."""
 
+import lzma
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from modelyard.data.outputs import check_space, remove
-from modelyard.data.raw import check_relative, is_data
+from modelyard.data.raw import check_relative, is_data, refuse_clash
 from modelyard.errors import SourceError
 
 MAX_RATIO = 250
@@ -15,6 +17,7 @@ MAX_RATIO = 250
 _SMALL = 16 << 20
 """Bytes of a member that no ratio makes dangerous."""
 _BLOCK = 1 << 20
+_DAMAGE = (zlib.error, lzma.LZMAError)
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def opened(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, *_DAMAGE) as error:
         raise SourceError(
             f"{name} is damaged or no zip file that can be read: {error}", "Fetch or pack it again."
         ) from error
@@ -36,10 +39,11 @@ def extract(archive: zipfile.ZipFile, members: dict[str, str], folder: Path, nam
     judged before anything is written.
 
     Raises:
-        SourceError: a member would leave the folder, is a link, is encrypted, or is packed more
-            tightly than ``MAX_RATIO``.
+        SourceError: a member would leave the folder, is a link, is encrypted, is packed more
+            tightly than ``MAX_RATIO``, or has the name of a folder.
         WorkspaceError: all of them need more than the free space.
     """
+    refuse_clash(members, name)
     infos = {relative: archive.getinfo(member) for relative, member in members.items()}
     for relative, info in infos.items():
         _check_member(relative, info, name)

@@ -3,26 +3,24 @@
 A wrong dialect is told from a wrong row.
 """
 
-import codecs
-import csv
-import gzip
-import io
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from modelyard.data.delimited import delimiter_hint, first_rows, is_header, is_number
+from modelyard.data.pii import HIDDEN
 from modelyard.data.positions import columns_by_name, columns_by_position, num_columns
 from modelyard.data.quarantine import WHOLE_ROW, Rejection, rejection
 from modelyard.errors import SourceError
 from modelyard.params import DataParams
+from modelyard.params.fields import Dialect
 
 _PEEK_ROWS = 20
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
-_ENCODINGS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
-_ENCODING_HINT = "Save the file as UTF-8, or set data.dialect.encoding."
+_CELL_BYTES = 64
 _PLACE = re.compile(r"CSV column #(?P<column>\d+): Row #(?P<row>\d+)")
 
 
@@ -43,6 +41,7 @@ def open_csv(
         _refuse_header(path, first, params)
         positions = columns_by_position(params)
         width = num_columns(params)
+    hidden = any(field.pii for field in params.schema_.fields)
     ragged: list[tuple[int, int, str]] = []
     start, done = 0, 0
     for batch in _blocks(path, params, width, ragged):
@@ -52,13 +51,13 @@ def open_csv(
         new = ragged[done:]
         done = len(ragged)
         columns = {name: [batch.column(i) for i in places] for name, places in positions.items()}
-        yield rows, columns, [_ragged(item, width) for item in new]
+        yield rows, columns, [_ragged(item, width, hidden) for item in new]
     if start == 0 and not ragged:
         raise SourceError(
             f"{path.name} holds no rows after its header", "Check data.source and the file."
         )
     if ragged[done:]:
-        yield np.empty(0, np.int64), {}, [_ragged(item, width) for item in ragged[done:]]
+        yield np.empty(0, np.int64), {}, [_ragged(item, width, hidden) for item in ragged[done:]]
 
 
 def _blocks(
@@ -114,7 +113,7 @@ def _unreadable(path: Path, error: Exception, params: DataParams) -> SourceError
         return SourceError(
             f"{path.name}: row {row}, column {place['column']} is not "
             f"{params.dialect.encoding.upper()} text",
-            _ENCODING_HINT,
+            "Save the file as UTF-8, or set data.dialect.encoding.",
         )
     if "compress" in message or "zlib" in message:
         return SourceError(
@@ -132,14 +131,16 @@ def _positions(start: int, num: int, bad: set[int]) -> np.ndarray:
     return candidates[~np.isin(candidates, list(bad))][:num]
 
 
-def _ragged(item: tuple[int, int, str], width: int) -> Rejection:
+def _ragged(item: tuple[int, int, str], width: int, hidden: bool) -> Rejection:
     row, actual, text = item
-    return rejection(row, WHOLE_ROW, text, f"has {actual} columns, not {width}")
+    return rejection(
+        row, WHOLE_ROW, HIDDEN if hidden else text, f"has {actual} columns, not {width}"
+    )
 
 
 def _peek(path: Path, params: DataParams) -> list[list[str]]:
     """The first rows (with the header, if any) as text; refuses what cannot be read as declared."""
-    rows = _first_rows(path, params)
+    rows = _first_rows(path, params, params.dialect)
     if not rows:
         raise SourceError(f"{path.name} holds no rows", "Check data.source and the file.")
     if params.dialect.header:
@@ -156,73 +157,20 @@ def _peek(path: Path, params: DataParams) -> list[list[str]]:
 
 
 def _delimiter_hint(path: Path, params: DataParams, expected: int) -> str:
-    for delimiter, name in _DELIMITERS.items():
-        dialect = params.dialect.model_copy(update={"delimiter": delimiter})
-        rows = _first_rows(path, params.model_copy(update={"dialect": dialect}))
-        if expected in map(len, rows):
-            return f"Split at a {name} it has {expected}: set data.dialect.delimiter: {delimiter!r}"
-    return ""
+    def fits(dialect: Dialect) -> bool:
+        return expected in map(len, _first_rows(path, params, dialect))
+
+    return delimiter_hint(params.dialect, str(expected), fits)
 
 
-def _first_rows(path: Path, params: DataParams) -> list[list[str]]:
-    dialect = params.dialect
-    text = _first_text(path, max(1 << 16, 8 * num_columns(params)), dialect.encoding)
-    lines = io.StringIO(text, newline="")
-    for _ in range(dialect.skip_rows):
-        lines.readline()
-    reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote_char)
-    try:
-        rows = [row for row, _ in zip(reader, range(_PEEK_ROWS), strict=False)]
-    except csv.Error as error:
-        raise SourceError(
-            f"{path.name} is not delimited text: {error}", "Check data.source."
-        ) from error
-    return [row for row in rows if row]
-
-
-def _first_text(path: Path, size: int, encoding: str) -> str:
-    """The first lines of the file, whole lines of about ``size`` bytes in all."""
-    opener: Any = gzip.open if path.suffix.lower() == ".gz" else Path.open
-    try:
-        with opener(path, "rb") as file:
-            block = b"".join(file.readlines(size))
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise SourceError(
-            f"{path.name} is cut off, damaged, or no gzip file: {error}",
-            "Fetch or copy the file again, and check its data.sha256.",
-        ) from error
-    if block.startswith(b"\x1f\x8b"):
-        raise SourceError(f"{path.name} is gzipped", "Give the file a name that ends in .gz")
-    try:
-        text = codecs.getincrementaldecoder(_ENCODINGS[encoding])().decode(block)
-    except UnicodeDecodeError as error:
-        row = block[: error.start].count(b"\n")
-        raise SourceError(
-            f"{path.name}: line {row + 1} is not {encoding.upper()} text "
-            f"(byte 0x{block[error.start]:02x})",
-            _ENCODING_HINT,
-        ) from error
-    if "\0" in text:
-        raise SourceError(
-            f"{path.name} is not {encoding.upper()} text: it holds null bytes", _ENCODING_HINT
-        )
-    return text
+def _first_rows(path: Path, params: DataParams, dialect: Dialect) -> list[list[str]]:
+    size = max(1 << 16, _CELL_BYTES * num_columns(params))
+    return list(islice(first_rows(path, dialect, size), _PEEK_ROWS))
 
 
 def _refuse_header(path: Path, rows: list[list[str]], params: DataParams) -> None:
     """Refuse a header (a row of names alone before a row of numbers) that is not declared."""
-    if len(rows) < 2 or any(map(_is_number, rows[0])) or not any(map(_is_number, rows[1])):
+    if len(rows) < 2 or any(map(is_number, rows[0])) or not any(map(is_number, rows[1])):
         return
     if any(cell.strip() not in params.schema_.missing_values for cell in rows[0]):
-        raise SourceError(
-            f"{path.name}: the first row holds names ({', '.join(rows[0][:3])}, ...), not values",
-            "It looks like a header: set data.dialect.header: true",
-        )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        raise is_header(path, rows[0], params)

@@ -154,6 +154,7 @@ def write_dataset(
         "split": params.split.model_dump(mode="json"),
         "prepare": params.prepare.model_dump(mode="json"),
         "clean": params.clean.model_dump(mode="json"),
+        "leakage": params.leakage.model_dump(mode="json"),
         "license": params.license,
         "source_sha256": source_sha256,
     }

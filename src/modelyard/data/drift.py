@@ -81,7 +81,8 @@ def psi(reference: np.ndarray, current: np.ndarray) -> float:
 def chi_squared(reference: np.ndarray, current: np.ndarray) -> tuple[float, float]:
     """Statistic and p-value that two int64 [B] counts are of one distribution (Pearson 1900).
 
-    Bins that expect fewer than five rows of either are counted together.
+    Bins that expect fewer than five rows of either are counted together, and with the smallest
+    other bin where even together they are that few. One bin alone is no test: 0 and 1.
     """
     from scipy.special import chdtrc
 
@@ -89,8 +90,12 @@ def chi_squared(reference: np.ndarray, current: np.ndarray) -> tuple[float, floa
     counts = counts[:, counts.sum(axis=0) > 0]
     rare = _expected(counts).min(axis=0) < _MIN_EXPECTED
     if rare.any():
-        joined = counts[:, rare].sum(axis=1, keepdims=True)
-        counts = np.concatenate([counts[:, ~rare], joined], axis=1)
+        joined, others = counts[:, rare].sum(axis=1, keepdims=True), counts[:, ~rare]
+        counts = np.concatenate([others, joined], axis=1)
+        if others.size and _expected(counts)[:, -1].min() < _MIN_EXPECTED:
+            smallest = others.sum(axis=0).argmin()
+            counts[:, -1] += others[:, smallest]
+            counts = np.delete(counts, smallest, axis=1)
     expected = _expected(counts)
     statistic = float(((counts - expected) ** 2 / expected).sum())
     degrees = counts.shape[1] - 1

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.data.pii import HIDDEN
 from modelyard.data.placeholders import Placeholders
 from modelyard.data.quarantine import WHOLE_ROW, Rejection, rejection
 from modelyard.data.raw import raw_files
-from modelyard.data.scalars import HIDDEN
 from modelyard.errors import ParamsError, SourceError
 from modelyard.params import DataParams
 

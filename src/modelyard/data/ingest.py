@@ -36,12 +36,12 @@ def ingest(layout: Layout, params: DataParams, state_dir: Path = Path(STATE_DIR)
             fails.
         WorkspaceError: the disk is full.
     """
+    _remove_outputs(layout)
     if not (layout.raw.is_dir() and raw_files(layout.raw)):
         raise SourceError(
             f"{layout.raw.relative_to(layout.root)} holds nothing", "Run the stage fetch."
         )
     check_query(layout.raw, params)
-    _remove_outputs(layout)
     report = DataReport(params)
     # Tokens of personal data must be the same in every run of this project.
     state_dir = layout.root / state_dir

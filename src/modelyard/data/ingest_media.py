@@ -14,11 +14,11 @@ from modelyard.data.contract import Checked
 from modelyard.data.dataset import Accepted, SplitWriter
 from modelyard.data.manifest import build_manifest, columns_of
 from modelyard.data.media import describe, payload_columns, read_media
+from modelyard.data.pii import HIDDEN
 from modelyard.data.profile import profile_columns
 from modelyard.data.quarantine import Refused, write_quarantine
 from modelyard.data.refusals import refuse_failed, refuse_too_many
 from modelyard.data.report import DataReport
-from modelyard.data.scalars import HIDDEN
 from modelyard.data.targets import Targets
 from modelyard.data.validation import import_expectations, validate
 from modelyard.errors import DataRejected

@@ -100,7 +100,9 @@ def _accept(
         for name, item in columns.items()
         if item.sensitive and not item.pii and name not in params.targets
     ]
-    kept = [*features, *(name for name in sensitive if name not in features)]
+    # Tokens are no features: they say which rows are whose.
+    tokens = [name for name, item in columns.items() if item.pii]
+    kept = [*features, *(name for name in (*sensitive, *tokens) if name not in features)]
 
     def write(folder: Path) -> None:
         _write_splits(folder, stage, kept, target, parts, places)

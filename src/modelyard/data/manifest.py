@@ -10,7 +10,8 @@ import numpy as np
 from modelyard.data import audio, images
 from modelyard.data.contract import Checked
 from modelyard.data.files import has_files
-from modelyard.data.scalars import HIDDEN, Column
+from modelyard.data.pii import HIDDEN
+from modelyard.data.scalars import Column
 from modelyard.data.spectrogram import num_samples
 from modelyard.errors import ParamsError
 from modelyard.params import DataParams, Field
@@ -109,7 +110,7 @@ def _series(column: Column, field: Field) -> Any:
         codes = pd.factorize(array)[0]
         array = np.array([f"{HIDDEN} {code}" for code in codes], dtype=object)
     elif field.type in ("date", "datetime"):
-        return pd.Series(array).astype("datetime64[ns]").mask(column.null)
+        return pd.Series(array).astype("datetime64[us]").mask(column.null)
     elif field.type in ("integer", "number") and column.null.any():
         # Integers with missing values become numbers: pandas has none of its own.
         return pd.Series(array, dtype="float64").mask(column.null)

@@ -13,6 +13,8 @@ from typing import Self
 
 from modelyard.errors import WorkspaceError
 
+HIDDEN = "(pii)"
+"""What is shown in place of personal data."""
 KEY = Path("keys/pii.key")
 """Below the state folder, which isolated runs share."""
 _NUM_BYTES = 64

@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from pathlib import Path
 
+from modelyard.data.delimited import listed, refuse_numbers
 from modelyard.errors import SourceError
 from modelyard.params import DataParams
 
@@ -34,18 +35,14 @@ def columns_by_name(
             pixel, or there is a column of no field.
     """
     clean = [name.strip() for name in names]
-    if clean and all(_is_number(name) for name in clean):
-        raise SourceError(
-            f"{path.name}: the first row holds numbers ({', '.join(clean[:3])}, ...), not names",
-            "It looks like there is no header: set data.dialect.header: false",
-        )
+    refuse_numbers(path, clean, params)
     positions: dict[str, list[int]] = {}
     for field in params.schema_.fields:
         if field.name == params.media.name and whole is None:
             continue
         places = [index for index, name in enumerate(clean) if name == field.column]
         if len(places) != 1:
-            raise _not_one(path, field.column, clean, len(places))
+            raise _not_one(path, field.column, clean, len(places), params)
         positions[field.name] = places
     taken = {place for places in positions.values() for place in places}
     rest = [index for index in range(len(clean)) if index not in taken]
@@ -66,24 +63,17 @@ def columns_by_name(
     return positions | {image.name: rest}
 
 
-def _not_one(path: Path, field: str, names: list[str], found: int) -> SourceError:
+def _not_one(
+    path: Path, field: str, names: list[str], found: int, params: DataParams
+) -> SourceError:
     if found:
         return SourceError(
             f"{path.name}: {found} columns are called {field!r}", "Rename all but one."
         )
     near = get_close_matches(field, names, n=1, cutoff=0.5)
     return SourceError(
-        f"{path.name}: there is no column {field!r}; its columns: "
-        f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}",
+        f"{path.name}: there is no column {field!r}; its columns: {listed(names, params)}",
         f"Did you mean {near[0]!r}? Correct data.schema.fields."
         if near
         else "Correct data.schema.fields, or data.dialect.delimiter.",
     )
-
-
-def _is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True

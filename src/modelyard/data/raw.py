@@ -6,7 +6,7 @@ file, a marker such as ``_SUCCESS``): it is neither fetched nor read.
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
@@ -72,6 +72,22 @@ def check_query(folder: Path, params: DataParams) -> None:
 def is_data(name: str) -> bool:
     """Whether no part of a relative path begins with ``.`` or ``_``."""
     return all(part and part[0] not in "._" for part in name.split("/"))
+
+
+def refuse_clash(names: Mapping[str, str], place: str) -> None:
+    """Of paths in ``data/raw`` (to the names at the source) none is a folder above another.
+
+    Raises:
+        SourceError: one is.
+    """
+    for relative in names:
+        above = [relative[:at] for at, letter in enumerate(relative) if letter == "/"]
+        if clash := next((part for part in above if part in names), None):
+            raise SourceError(
+                f"{place} holds both {names[clash]!r} and {names[relative]!r}: "
+                "a file cannot be a folder too",
+                "Rename one of the two.",
+            )
 
 
 def is_pattern(path: str) -> bool:

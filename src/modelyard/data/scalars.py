@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.data.pii import HIDDEN
 from modelyard.data.quarantine import Rejection, rejection
 from modelyard.data.values import (
     Values,
@@ -22,8 +23,6 @@ from modelyard.params import DataParams, Field
 from modelyard.params.data import MEDIA_KINDS
 
 MISSING_TARGET = "the target is missing"
-HIDDEN = "(pii)"
-"""Stands in place of every value of a ``pii`` field that would be shown."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 from modelyard.artifacts import canonical
 from modelyard.data.outputs import check_space
 from modelyard.data.placeholders import Placeholders
-from modelyard.data.raw import check_relative, is_pattern, select
+from modelyard.data.raw import check_relative, is_pattern, refuse_clash, select
 from modelyard.data.source import S3Source
 from modelyard.errors import ServiceUnavailable, SourceError
 
@@ -127,14 +127,7 @@ def _chosen(
     for key in found:
         check_relative(key, place)
     names = select(found, source.path, place)
-    for relative in names:
-        above = [relative[:at] for at, letter in enumerate(relative) if letter == "/"]
-        if clash := next((part for part in above if part in names), None):
-            raise SourceError(
-                f"{place} holds both {names[clash]!r} and {names[relative]!r}: "
-                "a file cannot be a folder too",
-                "Rename one of the objects.",
-            )
+    refuse_clash(names, place)
     return {relative: found[key] for relative, key in names.items()}
 
 

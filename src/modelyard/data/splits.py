@@ -1,7 +1,9 @@
 """Which split each row goes to: by class, by hash, by group, by time, or as the source says.
 
 Each function returns ``parts``, int8 [N]: the position of the row's split in ``SPLITS``. Equal
-columns, shares and seeds give equal parts on every machine.
+columns, shares and seeds give equal parts on every machine. A column of personal data counts by its
+tokens, which come of the project's key: where rows are divided by one, with another key they are
+divided otherwise.
 """
 
 from collections.abc import Sequence
@@ -61,15 +63,22 @@ def stratify(classes: np.ndarray, split: Split, names: Sequence[str] | None = No
 
 def by_hash(digests: np.ndarray, split: Split) -> np.ndarray:
     """Rows of equal ``digests``, uint64 [N], go to the same part, whatever other rows there are."""
-    with np.errstate(over="ignore"):
-        # The finalizer of splitmix64 (Steele, Lea and Flood 2014): each seed is another split.
-        mixed = digests + _MIX * np.uint64(split.seed + 1)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    position = (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
+    position = (mixed(digests, split.seed) >> np.uint64(11)).astype(np.float64) / 2.0**53
     train, validation, _ = split.probabilities
     bounds = np.array([train, train + validation])
     return np.searchsorted(bounds, position, side="right").astype(np.int8)
+
+
+def mixed(values: np.ndarray, seed: int) -> np.ndarray:
+    """Another uint64 [N] for each seed, equal where ``values``, uint64 [N], are.
+
+    The finalizer of SplitMix64 (Steele, Lea and Flood 2014) but for its last shift, which would
+    move low bits alone: rows that were once test must stay so.
+    """
+    with np.errstate(over="ignore"):
+        bits = values + _MIX * np.uint64(seed + 1)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        return (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
 
 
 def by_group(groups: np.ndarray, split: Split) -> np.ndarray:

@@ -19,8 +19,8 @@ DTYPES = {
     "string": "str",
     "category": "str",
     "text": "str",
-    "date": "datetime64[ns]",
-    "datetime": "datetime64[ns]",
+    "date": "datetime64[us]",
+    "datetime": "datetime64[us]",
 }
 """How a field's values stand in the frame that is checked, by its type, where none is missing."""
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelyard.data.leakage import repeats
+from modelyard.data.pii import HIDDEN
 from modelyard.data.quarantine import WHOLE_ROW, Quarantine, shortened
 from modelyard.data.scalars import MISSING_TARGET
-from modelyard.data.table_columns import HIDDEN
 from modelyard.data.table_database import connect, named
 from modelyard.data.table_scan import Places
 from modelyard.data.table_stage import ORDINAL, Stage
@@ -144,19 +144,18 @@ def _drop_duplicates(stage: Stage, quarantine: Quarantine, params: DataParams) -
     In a fixed split the column that names the part is one of them: what stands in two parts is a
     leak, and no repeat.
     """
-    later, first = repeats(row_hashes(stage, stage.names))
+    later, _ = repeats(row_hashes(stage, stage.names))
     if len(later) and params.clean.duplicates == "fail":
         raise DataRejected(
             f"{len(later)} rows repeat earlier ones, and data.clean.duplicates is fail",
             "Remove them, or set data.clean.duplicates: drop.",
         )
-    del first
     reason = "repeats an earlier row"
     return _refuse(stage, quarantine, later, WHOLE_ROW, reason, allowed=True)
 
 
 def _refuse_outliers(stage: Stage, quarantine: Quarantine, name: str, outliers: Outliers) -> int:
-    values = stage.column(name).cast("float64").to_numpy()
+    values = stage.column(name).cast("float64", safe=False).to_numpy()
     known = values[~np.isnan(values)]
     if not len(known):
         return 0

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelyard.data.patterns import is_plain
-from modelyard.data.scalars import HIDDEN, MISSING_TARGET
+from modelyard.data.pii import HIDDEN
+from modelyard.data.scalars import MISSING_TARGET
 from modelyard.data.table_database import connect, quoted
 from modelyard.errors import ParamsError
 from modelyard.params import DataParams, Field
@@ -165,17 +166,22 @@ def _from_moment(field: Field) -> _Parsed:
     kind = "DATE" if field.type == "date" else "TIMESTAMP"
     if field.format:
         moment = f"try_strptime(trim({{raw}}), {quoted(field.format)})"
-        return _Parsed(f"CAST({moment} AS {kind})")
+        return _Parsed(_readable(f"CAST({moment} AS {kind})"))
     if kind == "DATE":
         same = "isfinite({value}) AND CAST({value} AS VARCHAR) = "
         return _Parsed(
-            "TRY_CAST({raw} AS DATE)",
+            _readable("TRY_CAST({raw} AS DATE)"),
             f"{same}{{raw}}",
             f"{{value}} IS NULL OR NOT ({same}trim({{raw}}))",
         )
     zoned = "TRY_CAST(replace(trim({raw}), ',', '.') AS TIMESTAMPTZ)"
     written = f"regexp_full_match(trim({{raw}}), '{_ISO_TIME}')"
-    return _Parsed(f"CASE WHEN {written} THEN CAST({zoned} AS TIMESTAMP) END")
+    return _Parsed(_readable(f"CASE WHEN {written} THEN CAST({zoned} AS TIMESTAMP) END"))
+
+
+def _readable(moment: str) -> str:
+    """Null for years that Python has no name for."""
+    return f"CASE WHEN year({moment}) BETWEEN 1 AND 9999 THEN {moment} END"
 
 
 def _trimmed() -> str:
@@ -202,11 +208,12 @@ def _from_typed(field: Field, source: str, base: str) -> tuple[str, _Parsed]:
         case ("boolean", "BOOLEAN"):
             value = "{raw}"
         case ("date", "DATE"):
-            value = "CASE WHEN isfinite({raw}) THEN {raw} END"
+            value = _readable("{raw}")
         case ("date", "TIMESTAMP"):
-            value = "CASE WHEN date_trunc('day', {raw}) = {raw} THEN CAST({raw} AS DATE) END"
+            day = _readable("CAST({raw} AS DATE)")
+            value = f"CASE WHEN date_trunc('day', {{raw}}) = {{raw}} THEN {day} END"
         case ("datetime", "DATE" | "TIMESTAMP"):
-            value = "CASE WHEN isfinite({raw}) THEN CAST({raw} AS TIMESTAMP) END"
+            value = _readable("CAST({raw} AS TIMESTAMP)")
     if value:
         return source, _Parsed(value)
     return f"CAST({source} AS VARCHAR)", _from_text(field, trim=True)

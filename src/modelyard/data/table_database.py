@@ -1,5 +1,7 @@
-"""The one way to open DuckDB: in memory, no file written, rows in order, times in UTC."""
+"""How DuckDB is opened for rows of a source: in memory, no file written, in order, times in UTC."""
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ def connect() -> "duckdb.DuckDBPyConnection":
 def quoted(text: str) -> str:
     """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file_name(path: Path) -> str:
+    """A file as SQL names it: in a bare path ``*``, ``?`` and ``[`` would be a pattern."""
+    return quoted(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def named(column: str) -> str:

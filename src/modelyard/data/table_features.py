@@ -120,7 +120,7 @@ def _apply(function: Callable[[Any], Any], table: "pa.Table", params: DataParams
     arrays: dict[str, Any] = {}
     for name in result.columns:
         array = _array(result[name], str(name), params)
-        # What a frame holds as float64 or datetime64[ns] may have been something else before.
+        # What a frame holds as float64 or datetime64[us] may have been something else before.
         if name in table.column_names and array.type != table.schema.field(name).type:
             array = _back(array, table.schema.field(name).type)
         arrays[str(name)] = array

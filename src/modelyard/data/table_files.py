@@ -1,24 +1,25 @@
 """The files of a table, and the columns of each: by their header, or by position without one."""
 
-import codecs
-import csv
-import gzip
-import io
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
+from modelyard.data.delimited import (
+    delimiter_hint,
+    first_rows,
+    is_header,
+    listed,
+    refuse_numbers,
+)
 from modelyard.data.raw import raw_files
+from modelyard.data.table_database import connect, file_name
 from modelyard.errors import SourceError
 from modelyard.params import DataParams
+from modelyard.params.fields import Dialect
 
 DELIMITED = (".csv", ".tsv", ".tab", ".txt")
 FORMATS = (".parquet", *DELIMITED, *(f"{ending}.gz" for ending in DELIMITED))
 _PEEK_BYTES = 1 << 18
-_MANY = 10
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
-_DECODERS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "latin-1": "latin-1"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _open(path: Path, params: DataParams, optional: tuple[str, ...]) -> TableFil
     extra = [name for index, name in enumerate(names) if index not in positions.values()]
     if extra and params.schema_.rest == "refuse":
         raise SourceError(
-            f"{path.name}: no field names {_listed(extra)}",
+            f"{path.name}: no field names {listed(extra, params)}",
             "Declare them in data.schema.fields, or set data.schema.rest: drop (or infer).",
         )
     taken = tuple(extra) if params.schema_.rest == "infer" else ()
@@ -94,9 +95,9 @@ def _parquet_columns(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     import duckdb
 
     try:
-        with duckdb.connect() as connection:
+        with connect() as connection:
             rows = connection.execute(
-                "DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]
+                f"DESCRIBE SELECT * FROM read_parquet({file_name(path)})"  # noqa: S608 - quoted
             ).fetchall()
     except duckdb.Error:
         raise SourceError(
@@ -107,18 +108,13 @@ def _parquet_columns(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _csv_columns(path: Path, params: DataParams) -> tuple[str, ...]:
-    row = _first_row(path, params, params.dialect.delimiter)
+    row = _first_row(path, params.dialect)
     if not row:
         raise SourceError(f"{path.name} holds no rows", "Check data.source and the file.")
     fields = params.schema_.fields
     if params.dialect.header:
         names = tuple(name.strip() for name in row)
-        if all(map(_is_number, names)):
-            raise SourceError(
-                f"{path.name}: the first row holds numbers ({', '.join(names[:3])}, ...), "
-                "not names",
-                "It looks like there is no header: set data.dialect.header: false",
-            )
+        refuse_numbers(path, names, params)
         return names
     width = len(row)
     if width < len(fields) or (width > len(fields) and params.schema_.rest == "refuse"):
@@ -128,10 +124,7 @@ def _csv_columns(path: Path, params: DataParams) -> tuple[str, ...]:
         )
     declared = {field.column for field in fields} | {field.name for field in fields}
     if {cell.strip() for cell in row[: len(fields)]} <= declared:
-        raise SourceError(
-            f"{path.name}: the first row holds names ({', '.join(row[:3])}, ...), not values",
-            "It looks like a header: set data.dialect.header: true",
-        )
+        raise is_header(path, row, params)
     names = [field.column for field in fields]
     return (*names, *(f"column_{index}" for index in range(len(names), width)))
 
@@ -161,7 +154,7 @@ def _no_column(path: Path, column: str, names: tuple[str, ...], params: DataPara
         remedy = f"Did you mean {near[0]!r}? Correct the field, or give it header: {near[0]!r}."
     hint = "" if path.name.lower().endswith(".parquet") else _delimiter_hint(path, params)
     return SourceError(
-        f"{path.name}: there is no column {column!r}; its columns: {_listed(names)}",
+        f"{path.name}: there is no column {column!r}; its columns: {listed(names, params)}",
         hint or remedy,
     )
 
@@ -169,83 +162,15 @@ def _no_column(path: Path, column: str, names: tuple[str, ...], params: DataPara
 def _delimiter_hint(path: Path, params: DataParams) -> str:
     """Which delimiter gives the columns that the schema asks for."""
     fields = params.schema_.fields
-    for delimiter, name in _DELIMITERS.items():
-        if delimiter == params.dialect.delimiter:
-            continue
-        first = [cell.strip() for cell in _first_row(path, params, delimiter)]
-        if params.dialect.header:
-            fits = all(field.column in first for field in fields)
-        else:
-            fits = len(first) == len(fields) > 1
-        if fits:
-            return f"Split at a {name} it has all: set data.dialect.delimiter: {delimiter!r}"
-    return ""
+
+    def fits(dialect: Dialect) -> bool:
+        first = [cell.strip() for cell in _first_row(path, dialect)]
+        if dialect.header:
+            return all(field.column in first for field in fields)
+        return len(first) == len(fields) > 1
+
+    return delimiter_hint(params.dialect, "all", fits)
 
 
-def _first_row(path: Path, params: DataParams, delimiter: str) -> list[str]:
-    dialect = params.dialect
-    lines = io.StringIO(_first_text(path, dialect.encoding), newline="")
-    for _ in range(dialect.skip_rows):
-        lines.readline()
-    # The limit is one for all of Python, and shorter than a text may be.
-    csv.field_size_limit(max(csv.field_size_limit(), _PEEK_BYTES))
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=dialect.quote_char)
-    try:
-        return next((row for row in reader if row), [])
-    except csv.Error as error:
-        raise SourceError(
-            f"{path.name} is not delimited text: {error}", "Check data.source and data.dialect."
-        ) from None
-
-
-def _first_text(path: Path, encoding: str) -> str:
-    """The first lines of the file, about ``_PEEK_BYTES`` of them."""
-    opener: Any = gzip.open if path.suffix.lower() == ".gz" else Path.open
-    try:
-        with opener(path, "rb") as file:
-            block = file.read(_PEEK_BYTES)
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise SourceError(
-            f"{path.name} is cut off, damaged, or no gzip file: {error}",
-            "Fetch or copy the file again, and check its data.sha256.",
-        ) from None
-    if block.startswith(b"\x1f\x8b"):
-        raise SourceError(f"{path.name} is gzipped", "Give the file a name that ends in .gz")
-    if block.startswith(b"\xfe\xff"):
-        raise SourceError(
-            f"{path.name} is UTF-16 with the high byte first, which is not read",
-            "Save the file as UTF-8.",
-        )
-    for encoded, mark in (("utf-16", codecs.BOM_UTF16_LE),):
-        if block.startswith(mark) and encoding != encoded:
-            raise SourceError(
-                f"{path.name} is {encoded.upper()} text, not {encoding.upper()}",
-                f"Set data.dialect.encoding: {encoded}",
-            )
-    try:
-        text = codecs.getincrementaldecoder(_DECODERS[encoding])().decode(block)
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{path.name}: line {block[: error.start].count(10) + 1} is not {encoding.upper()} "
-            f"text (byte 0x{block[error.start]:02x})",
-            "Save the file as UTF-8, or set data.dialect.encoding (latin-1, utf-16).",
-        ) from None
-    if "\0" in text:
-        raise SourceError(
-            f"{path.name} is not {encoding.upper()} text: it holds null bytes",
-            "Save the file as UTF-8, or set data.dialect.encoding (latin-1, utf-16).",
-        )
-    return text
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_MANY])
-    return shown + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _first_row(path: Path, dialect: Dialect) -> list[str]:
+    return next(first_rows(path, dialect, _PEEK_BYTES), [])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelyard.data.pii import HIDDEN
 from modelyard.data.suite import Expected
-from modelyard.data.table_columns import HIDDEN
 from modelyard.data.table_stage import plain_table
 from modelyard.data.table_suite import columns_named
 from modelyard.data.validation import run_suite
@@ -51,7 +51,7 @@ def to_frame(table: "pa.Table", start: int, kept: np.ndarray) -> "pd.DataFrame":
     """The rows that ``kept`` (bool [n]) selects, with their index in the stage from ``start``.
 
     Text with a dictionary becomes a categorical, in which a set is looked up once a value; integers
-    with missing values become float64, times datetime64[ns]: other types are compared row by row.
+    with missing values become float64, times datetime64[us]: other types are compared row by row.
     """
     import pandas as pd
     import pyarrow as pa
@@ -63,7 +63,7 @@ def to_frame(table: "pa.Table", start: int, kept: np.ndarray) -> "pd.DataFrame":
     for name in table.column_names:
         column = table.column(name)
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-            column = column.cast(pa.timestamp("ns"), safe=False)
+            column = column.cast(pa.timestamp("us"))
         columns[name] = column.to_pandas()
     return pd.DataFrame(columns)
 
@@ -73,7 +73,7 @@ def empty_frame(schema: "pa.Schema", columns: Iterable[str]) -> "pd.DataFrame":
     import pyarrow as pa
 
     table = plain_table(schema.empty_table().select(list(columns)))
-    kinds = {pa.date32(): pa.timestamp("ns"), pa.timestamp("us"): pa.timestamp("ns")}
+    kinds = {pa.date32(): pa.timestamp("us")}
     fields = [(field.name, kinds.get(field.type, field.type)) for field in table.schema]
     return table.cast(pa.schema(fields)).to_pandas()
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from modelyard.data.pii import Tokenizer
-from modelyard.errors import ParamsError
 from modelyard.params import DataParams, Field, FieldConstraints
 
 if TYPE_CHECKING:
@@ -14,21 +13,12 @@ def stored_columns(fields: tuple[Field, ...], params: DataParams) -> dict[str, F
     """The columns of a table as they are stored, by name.
 
     A ``pii`` field is a category of tokens, or is not there where ``data.pii`` is ``drop``.
-
-    Raises:
-        ParamsError: the text that is to be learned from would be tokens.
     """
     columns: dict[str, Field] = {}
     for item in fields:
         if not item.pii:
             columns[item.name] = item
             continue
-        if item.type == "text" and item.use:
-            raise ParamsError(
-                f"data.schema.fields.{item.name}: a text that is pii becomes a token, "
-                "of which nothing can be learned",
-                "Set use: false on it, or take the personal data out of the texts.",
-            )
         if params.pii == "tokenize":
             bounds = FieldConstraints(
                 required=item.constraints.required, unique=item.constraints.unique

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelyard.data.pii import HIDDEN
 from modelyard.data.quarantine import WHOLE_ROW, Rejection, rejection, shortened
-from modelyard.data.table_columns import HIDDEN, Broken, ColumnSql, add_functions, column_sql
-from modelyard.data.table_database import connect, named, quoted
+from modelyard.data.table_columns import Broken, ColumnSql, add_functions, column_sql
+from modelyard.data.table_database import connect, file_name, named, quoted
 from modelyard.data.table_files import TableFile
 from modelyard.errors import SourceError
 from modelyard.params import DataParams, Field
@@ -139,7 +140,7 @@ def _scan_file(
 
 def source_sql(file: TableFile, params: DataParams) -> str:
     """What DuckDB reads the file's columns from; those of delimited text are ``c0``, ``c1``, ..."""
-    path = quoted(str(file.path))
+    path = file_name(file.path)
     if file.is_parquet:
         return f"read_parquet({path})"
     dialect = params.dialect

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.data.files import Listing, has_files, list_files
+from modelyard.data.pii import HIDDEN
 from modelyard.data.quarantine import Rejection, rejection
-from modelyard.data.table_columns import HIDDEN, add_functions, column_sql
+from modelyard.data.table_columns import add_functions, column_sql
 from modelyard.data.table_database import connect, named
 from modelyard.data.table_files import TableFile, table_files
 from modelyard.data.table_infer import infer_fields

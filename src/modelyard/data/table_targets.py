@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelyard.data import leakage, splits, targets
+from modelyard.data.pii import HIDDEN
 from modelyard.data.table_clean import row_hashes, stable_hashes
-from modelyard.data.table_columns import HIDDEN
 from modelyard.data.table_scan import Places
 from modelyard.data.table_stage import Stage
 from modelyard.data.targets import Targets
@@ -29,7 +29,7 @@ def read_targets(stage: Stage, params: DataParams) -> Targets:
     names = list(params.targets)
     name = names[0]
     if params.task == "regression":
-        return targets.number(stage.column(name).cast("float64").to_numpy(), params)
+        return targets.number(stage.column(name).cast("float64", safe=False).to_numpy(), params)
     if params.task == "multi-label" and len(names) > 1:
         return targets.several({name: stage.column(name).to_numpy() for name in names})
     if params.task == "multi-label":
@@ -181,7 +181,7 @@ def _is_linear(stage: Stage, name: str, target: np.ndarray) -> bool:
     done, shift_x, shift_y = 0, 0.0, 0.0
     sums = np.zeros(6)
     for _, table in stage.tables([name]):
-        x = table.column(0).cast("float64").to_numpy()
+        x = table.column(0).cast("float64", safe=False).to_numpy()
         y = target[done : done + len(x)]
         done += len(x)
         valid = ~np.isnan(x)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.data.pii import HIDDEN
 from modelyard.data.quarantine import WHOLE_ROW, Quarantine
 from modelyard.data.suite import Expected
 from modelyard.data.table_clean import refusals
-from modelyard.data.table_columns import HIDDEN
 from modelyard.data.table_frames import (
     INDEX,
     Outcome,
@@ -198,11 +198,11 @@ def _judge(item: Expected, metrics: Metrics) -> dict[str, Any]:
     """Let the expectation judge figures that are already there, as it does with its own."""
     expectation = configured(item, 0)
     column = item.kwargs.get("column", WHOLE_ROW)
-    values = {
-        name: METRICS[name](metrics, column, item.kwargs)
-        for name in expectation.metric_dependencies
-    }
     try:
+        values = {
+            name: METRICS[name](metrics, column, item.kwargs)
+            for name in expectation.metric_dependencies
+        }
         judged = expectation._validate(values, {"result_format": {"result_format": "BASIC"}})
     except (TypeError, ValueError) as error:
         raise ParamsError(

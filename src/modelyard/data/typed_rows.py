@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -49,9 +50,11 @@ class TypedRows:
             types = [wider(field, kind) for field, kind in zip(schema, types, strict=True)]
         if schema is None or types != schema.types:
             self._begin_part(pa.schema(list(zip(self._names, types, strict=True))))
-        assert self._schema is not None
+        schema = self._schema
+        assert schema is not None
         assert self._writer is not None
-        table = pa.Table.from_arrays(arrays, names=self._names).cast(self._schema)
+        arrays = [widened(array, field.type) for array, field in zip(arrays, schema, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=schema)
         self._writer.write_table(table, row_group_size=max(len(rows), 1))
 
     def __exit__(
@@ -92,8 +95,11 @@ class TypedRows:
             for part in self._parts:
                 with pq.ParquetFile(part) as file:
                     for position in range(file.num_row_groups):
-                        group = file.read_row_group(position).cast(schema)
-                        writer.write_table(group, row_group_size=max(group.num_rows, 1))
+                        group = file.read_row_group(position)
+                        columns = zip(group.columns, schema, strict=True)
+                        wide = [widened(column, field.type) for column, field in columns]
+                        table = pa.Table.from_arrays(wide, schema=schema)
+                        writer.write_table(table, row_group_size=max(group.num_rows, 1))
 
 
 def typed(values: Sequence[Any], name: str) -> "pa.Array":
@@ -159,6 +165,15 @@ def wider(field: "pa.Field", new: "pa.DataType") -> "pa.DataType":
     return pa.string()
 
 
+def widened(column: Any, kind: "pa.DataType") -> Any:
+    """A column as values of a type of ``wider``; in whatever batch, a value is written alike."""
+    import pyarrow as pa
+
+    if column.type == kind or not pa.types.is_string(kind) or pa.types.is_null(column.type):
+        return column.cast(kind, safe=False)
+    return pa.array([None if item is None else _text(item) for item in column.to_pylist()], kind)
+
+
 def _mixed(name: str) -> SourceError:
     return SourceError(
         f"column {name!r} of data.query holds bytes beside other values",
@@ -169,6 +184,9 @@ def _mixed(name: str) -> SourceError:
 def _text(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    if isinstance(value, float | Decimal) and isfinite(value) and value == int(value):
+        # A column of numbers has one type for whole ones and others.
+        return str(int(value))
     return value if type(value) is str else str(value)
 
 

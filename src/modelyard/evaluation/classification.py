@@ -32,11 +32,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class ClassificationReport(Report):
-    """Metrics, by class, in bins; ``confusion`` is [K, K], rows are targets."""
+    """Metrics, by class, in bins; ``confusion`` is [K, K], rows are targets.
+
+    ``positive`` is the class that PR-AUC and Brier score are of, the second of two; else None.
+    """
 
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
     bins: tuple[Bin, ...]
+    positive: str | None
 
 
 def measure_classes(
@@ -86,6 +90,7 @@ def measure_classes(
         classes=_per_class(confusion_kk, labels),
         confusion=tuple(tuple(int(cell) for cell in row) for row in confusion_kk),
         bins=_reliability(scorer),
+        positive=labels[1] if len(labels) == 2 else None,
     )
 
 

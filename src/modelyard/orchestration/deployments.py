@@ -94,8 +94,6 @@ def _entries(root: Path) -> list[dict[str, Any]]:
 
 
 def _definition(entry: dict[str, Any], path: Path) -> Definition:
-    from prefect.utilities.callables import parameter_schema
-
     try:
         name, pool = entry["name"], entry.get("work_pool") or {}
         flow = _flow(entry["entrypoint"])
@@ -105,9 +103,7 @@ def _definition(entry: dict[str, Any], path: Path) -> Definition:
             "description": entry.get("description", ""),
             "tags": entry.get("tags", []),
             "parameters": entry.get("parameters", {}),
-            # A misspelt field is refused with its name, not passed over.
-            "parameter_openapi_schema": parameter_schema(flow).model_dump(exclude_unset=True)
-            | {"additionalProperties": False},
+            "parameter_openapi_schema": _form(flow),
             "enforce_parameter_schema": True,
             "work_pool_name": pool.get("name", POOL),
             "job_variables": pool.get("job_variables", {}),
@@ -125,6 +121,27 @@ def _definition(entry: dict[str, Any], path: Path) -> Definition:
             "It needs a name, an entrypoint (module.function) that can be imported, and of each"
             " schedule a slug.",
         ) from error
+
+
+def _form(flow: Any) -> dict[str, Any]:
+    """A flow's parameters as JSON schema; one that it does not have is refused by its name."""
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(flow).model_dump(exclude_unset=True)
+    fields = {name: plain(field) for name, field in schema["properties"].items()}
+    return schema | {"properties": fields, "additionalProperties": False}
+
+
+def plain(field: dict[str, Any]) -> dict[str, Any]:
+    """An optional field of a form as its type alone, which Prefect lets be empty.
+
+    Of "a number of at least 1, or null" the UI shows a choice of two types instead of a field, and
+    a refusal names no bound.
+    """
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1 or field.get("default", ...) is not None:
+        return field
+    return kinds[0] | {key: field[key] for key in field if key not in ("anyOf", "default")}
 
 
 def _flow(entrypoint: str) -> Any:

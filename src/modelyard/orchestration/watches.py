@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.artifacts import sha256_file, write_json
-from modelyard.errors import SourceError
+from modelyard.errors import ServiceUnavailable, SourceError
 from modelyard.orchestration import automations, run_rules
 from modelyard.prefect_api import PrefectApi
 
@@ -73,8 +73,8 @@ class Watcher:
     def _compare(self, name: str, place: str, api: PrefectApi) -> list[str]:
         try:
             found = listing(self._root, place)
-        except SourceError as error:
-            log.warning("watch %s: %s", name, error.message)
+        except (ServiceUnavailable, SourceError) as error:
+            log.warning("watch %s: %s", name, error)
             return []
         note, before = self._note(name), self._before.get(name, {})
         self._before[name] = found
@@ -102,21 +102,24 @@ class Watcher:
 
 
 def listing(root: Path, place: str) -> dict[str, Item]:
-    """Every file below a folder (hidden ones aside), or object below an ``s3://`` prefix, by path.
+    """Every file of data below a folder, or object below an ``s3://`` prefix, by its path.
 
-    The paths of files inside the project hang from its root, as ``data.source`` wants them.
+    What is data is what `fetch` would take: no name that begins with ``.`` or ``_``, and of an S3
+    prefix what lies below it, not all that begins alike. The paths of files inside the project hang
+    from its root, as ``data.source`` wants them.
 
     Raises:
-        SourceError: the prefix cannot be listed; the message has the reason.
+        SourceError: the place is no prefix, or its bucket is not there.
+        ServiceUnavailable: the S3 server is away or refuses the keys.
     """
+    from modelyard.data.raw import is_data
+
     if place.startswith("s3://"):
         return _objects(place)
     found = {}
     folder = (root / place).resolve()
     for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file() and not any(
-            part.startswith(".") for part in path.relative_to(folder).parts
-        ):
+        if path.is_file() and is_data(path.relative_to(folder).as_posix()):
             status = path.stat()
             state = f"{status.st_size}-{status.st_mtime_ns}"
             inside = path.is_relative_to(root.resolve())
@@ -126,23 +129,18 @@ def listing(root: Path, place: str) -> dict[str, Item]:
 
 
 def _objects(place: str) -> dict[str, Item]:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    from modelyard.data.raw import is_data
+    from modelyard.data.source import S3Source, parse_source
+    from modelyard.data.source_s3 import list_objects
 
-    bucket, _, prefix = place.removeprefix("s3://").partition("/")
-    found = {}
-    try:
-        pages = boto3.client("s3").get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                path = f"s3://{bucket}/{item['Key']}"
-                found[path] = Item(path, item["Size"], item["ETag"].strip('"'))
-    except (BotoCoreError, ClientError) as error:
-        raise SourceError(
-            f"{place} cannot be listed: {error}",
-            "`modelyard up` needs AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL.",
-        ) from None
-    return found
+    source = parse_source(place)
+    assert isinstance(source, S3Source)
+    bucket, above = f"s3://{source.bucket}", f"{source.path}/" if source.path else ""
+    return {
+        f"{bucket}/{key}": Item(f"{bucket}/{key}", found.size, found.etag.strip('"'))
+        for key, found in list_objects(source).items()
+        if is_data(key.removeprefix(above))
+    }
 
 
 def _event(root: Path, name: str, place: str, item: Item) -> dict[str, Any]:

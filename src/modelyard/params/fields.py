@@ -6,7 +6,7 @@ Modelyard's.
 """
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
@@ -87,7 +87,8 @@ class Field(Section):
     """One column; an ``image`` field of a packed table spans height x width x channels columns.
 
     ``header`` is the column's name in the source where ``name`` is another one. ``use: false``
-    keeps a column out of the features: it is checked, and may split or group the rows.
+    keeps a column out of the features: it is checked, and may split or group the rows. ``pii``
+    means ``use: false``.
     ``format`` is that of strptime, for dates; without it they are ISO 8601. ``separator`` divides
     the labels of a multi-label target that is one text.
     """
@@ -109,6 +110,18 @@ class Field(Section):
     sample_rate: Annotated[int, Key(ge=4000, le=96_000)] | None = None
     seconds: Annotated[float, Key(gt=0, le=60)] | None = None
     constraints: FieldConstraints = FieldConstraints()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokens_are_no_features(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("pii") is True:
+            if tree.get("use") is True:
+                raise ValueError(
+                    f"field {tree.get('name')!r} is pii with use: true: who asks the model has no "
+                    "key to make its tokens with; leave use out"
+                )
+            return tree | {"use": False}
+        return tree
 
     @model_validator(mode="after")
     def _media_have_a_size(self) -> Self:

@@ -14,8 +14,9 @@ Count = Annotated[int, Key(ge=1)]
 class Outliers(Section):
     """Numbers far from the rest, by quartiles (Tukey 1977) or standard deviations.
 
-    ``reject`` refuses the row, judged over all rows; ``clip`` moves the value to the bound, which
-    is fitted on the train split and part of the served model.
+    ``reject`` refuses the row, by bounds of all rows, those of the later test split among them: a
+    row is refused before rows are divided. ``clip`` moves the value to the bound, which is fitted
+    on the train split and part of the served model.
     """
 
     method: Literal["iqr", "zscore"] = "iqr"

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from modelyard.errors import ParamsError
+from modelyard.yaml_text import load_yaml, safe_loader
 
 MAX_DEPTH = 32
 MAX_INTEGER = 2**63 - 1
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER = yaml.resolver.Resolver()
 _PLAIN = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "merge")
@@ -58,7 +58,7 @@ def read_text(text: str) -> Any:
     """
     try:
         _scan(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - it is the safe one, in C if possible
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"not valid YAML: {error}") from None
 
@@ -121,7 +121,7 @@ def _scan(text: str) -> None:
     """Walk the parser's events; what no params file may hold is found before it is built."""
     frames: list[_Frame] = []
     names: list[str] = []
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=safe_loader()):
         if isinstance(event, yaml.CollectionEndEvent):
             frames.pop()
             if names:

@@ -15,6 +15,7 @@ import yaml
 
 from modelyard.errors import ModelyardError
 from modelyard.package import Proof
+from modelyard.yaml_text import load_yaml
 
 DVC_LOCK = "dvc.lock"
 # Of every registered version, of isolated runs.
@@ -99,10 +100,8 @@ def _shown(repo: Path, place: str, revision: str) -> Iterator[tuple[str, bytes]]
 
 
 def _parsed(content: bytes) -> Any:
-    # libyaml's parser: ten times as fast on a file of some hundred lines.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(content, loader)  # noqa: S506 - a safe loader
+        return load_yaml(content)
     except yaml.YAMLError:
         return None
 

@@ -1,9 +1,10 @@
 """What a dataset version holds, and how two of them differ: read from DVC's cache."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +13,11 @@ from modelyard.data.drift import DatasetFiles, Drift, compare
 from modelyard.registry.flatten import flat_params
 from modelyard.runs.versions import DatasetVersion, output_files
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 _NO_COLUMNS = ("row", "target")
+_BATCH_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def _rejected(dataset: DatasetFiles) -> tuple[tuple[str, int], ...]:
 
 
 def _columns(dataset: DatasetFiles) -> tuple[Column, ...]:
-    """Features and sensitive columns; missing values are counted by Parquet's own statistics."""
+    """Features and sensitive columns."""
     import pyarrow.parquet as pq
 
     missing, num_rows = Counter[str](), 0
@@ -111,16 +116,39 @@ def _columns(dataset: DatasetFiles) -> tuple[Column, ...]:
         with pq.ParquetFile(dataset.files[f"{split}.parquet"]) as file:
             num_rows += file.metadata.num_rows
             names = [name for name in file.schema_arrow.names if name not in _NO_COLUMNS]
-            flat = [name for name in names if not _is_list(file, name)]
-            for batch in file.iter_batches(100_000, columns=flat):
-                for name in flat:
-                    missing[name] += batch.column(name).null_count
+            missing.update(null_counts(file, [name for name in names if not _is_list(file, name)]))
     types = {item["name"]: item["type"] for item in dataset.tree["features"]}
     return tuple(
         Column(name, types.get(name, "sensitive"), missing[name] / max(num_rows, 1))
         for name in names
         if name in types or name in dataset.tree.get("sensitive", ())
     )
+
+
+def null_counts(file: "pq.ParquetFile", names: Sequence[str]) -> dict[str, int]:
+    """Missing values of each flat column, by the file's own statistics.
+
+    A column without them is read.
+    """
+    counts = dict.fromkeys(names, 0)
+    unknown = set()
+    for index in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(index)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            name, statistics = column.path_in_schema, column.statistics
+            if name not in counts:
+                continue
+            if statistics is None or not statistics.has_null_count:
+                unknown.add(name)
+            else:
+                counts[name] += statistics.null_count
+    if unknown:
+        counts |= dict.fromkeys(unknown, 0)
+        for batch in file.iter_batches(_BATCH_ROWS, columns=sorted(unknown)):
+            for name in unknown:
+                counts[name] += batch.column(name).null_count
+    return counts
 
 
 def _is_list(file: Any, name: str) -> bool:

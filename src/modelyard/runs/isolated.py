@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -210,22 +210,32 @@ def _share_source(root: Path, worktree: Path) -> None:
 
     Where nothing is found, `fetch` says so, or DVC has its result.
     """
-    from modelyard.data.source import LocalSource, parse_source
+    from modelyard.data.source import LocalSource, SqlSource, parse_source, sqlite_file
     from modelyard.data.source_files import find_local
 
     try:
         source = parse_source(load(worktree).data.source)
+        if isinstance(source, SqlSource) and (database := sqlite_file(source)):
+            # By name: SQLite looks for its journal beside the file that a link leads to.
+            _link(root / database, worktree / database, os.symlink)
         found = find_local(Layout(root), source) if isinstance(source, LocalSource) else {}
     except ModelyardError:
         return
     for path in found.values():
-        target = worktree / path.relative_to(root)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, target)
-            except OSError:  # on another file system
-                shutil.copy2(path, target)
+        _link(path, worktree / path.relative_to(root), os.link)
+    if isinstance(source, LocalSource) and (named := root / source.pattern).is_symlink():
+        (path,) = found.values()
+        _link(path, worktree / named.relative_to(root), os.link)
+
+
+def _link(path: Path, target: Path, link: Callable[[Path, Path], None]) -> None:
+    if target.exists() or not path.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link(path, target)
+    except OSError:  # on another file system
+        shutil.copy2(path, target)
 
 
 def environment_in(worktree: Path, settings: Settings, run_id: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from modelyard.runs import snapshot
 from modelyard.runs.git import git
 from modelyard.runs.publish import connect
 from modelyard.settings import Settings
+from modelyard.yaml_text import load_yaml
 
 BAD = ("FAILED", "CRASHED")
 FLOWS = ("pipeline", "sweep", "score")
@@ -64,11 +65,14 @@ def list_runs(root: Path, settings: Settings, limit: int, only: str | None = Non
     """
     found = _from_git(root, limit, only)
     away = []
-    for source in (_from_prefect, _from_mlflow):
-        try:
-            found = source(settings, found, limit, only)
-        except ServiceUnavailable as error:
-            away.append(error.message)
+    try:
+        found = _from_prefect(settings, found, limit, only)
+    except ServiceUnavailable as error:
+        away.append(error.message)
+    try:
+        found = _from_mlflow(settings, found)
+    except ServiceUnavailable as error:
+        away.append(error.message)
     records = sorted(found.values(), key=lambda record: record.when, reverse=True)[:limit]
     if only is not None and not records:
         raise ModelyardError(f"there is no run {only}", "`modelyard runs` lists them.")
@@ -90,14 +94,11 @@ def _from_git(root: Path, limit: int, only: str | None) -> dict[str, RunRecord]:
 
 def _with_result(root: Path, record: RunRecord) -> RunRecord:
     """What the tree of a finished run holds: dvc.lock and metrics."""
-    import yaml
-
     ref = f"{snapshot.RESULTS}/{record.run_id}"
     lock = _show(root, ref, "dvc.lock")
     if lock is None:
         return record
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages = (yaml.load(lock, loader) or {}).get("stages", {})  # noqa: S506 - a safe loader
+    stages = (load_yaml(lock) or {}).get("stages", {})
     outs = stages.get("ingest", {}).get("outs", [])
     dataset = next((out["md5"] for out in outs if out["path"] == "data/dataset"), "")
     scores = (_score(_show(root, ref, f"metrics/{name}.json")) for name in _METRICS)
@@ -178,11 +179,8 @@ def _from_tags(run: FlowRun) -> dict[str, str]:
     return {key: text for key, _, text in known if key in ("dataset", "version", "score")}
 
 
-def _from_mlflow(
-    settings: Settings, found: dict[str, RunRecord], limit: int, only: str | None
-) -> dict[str, RunRecord]:
+def _from_mlflow(settings: Settings, found: dict[str, RunRecord]) -> dict[str, RunRecord]:
     """Which version each made, and where to look at it."""
-    del limit, only
     records = dict(found)
     with connect(settings) as api:
         for model in api.search_registered_models():

@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.artifacts import canonical, sha256_file
 from modelyard.errors import WorkspaceError
+from modelyard.yaml_text import load_yaml
 
 FILE = "dvc.lock"
 REQUIREMENTS = "requirements.lock"
@@ -36,9 +37,7 @@ def read(root: Path) -> Recorded:
 
     path = root / FILE
     try:
-        # libyaml's parser: ten times as fast on a file of some hundred lines.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        tree = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe loader
+        tree = load_yaml(path.read_text(encoding="utf-8"))
         stages: dict[str, Any] = tree["stages"]
         raw = _output_md5(stages["fetch"], "data/raw")
         dataset = _output_md5(stages["ingest"], "data/dataset")

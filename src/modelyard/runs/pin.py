@@ -23,6 +23,7 @@ from modelyard.errors import SourceError
 from modelyard.params import DataParams
 from modelyard.settings import Settings
 from modelyard.stages import is_frozen
+from modelyard.yaml_text import load_yaml
 
 FILE = "sources.json"
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -155,9 +156,8 @@ def _recorded_md5(root: Path) -> str | None:
     """DVC's md5 of ``data/raw`` in dvc.lock, if the stage is recorded there."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load((root / "dvc.lock").read_text(encoding="utf-8"), loader)  # noqa: S506 - safe
+        tree = load_yaml((root / "dvc.lock").read_text(encoding="utf-8"))
         return tree["stages"]["fetch"]["outs"][0]["md5"]
     except (OSError, KeyError, TypeError, IndexError, yaml.YAMLError):
         return None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from modelyard import stages
 from modelyard.artifacts import canonical, sha256_file, write_atomic
 from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
+from modelyard.params import load
 from modelyard.runs.git import check_repository
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class Pipeline:
     def push(self) -> int:
         """Copy the outputs of the stages to the configured remote; return the number of files sent.
 
+        Raw rows with personal data stay here.
+
         Raises:
             ServiceUnavailable: the remote is away or refuses.
         """
@@ -105,7 +108,7 @@ class Pipeline:
             return 0
         try:
             with _quiet(), explained("push"):
-                num_files = self._repo.push()
+                num_files = self._repo.push(targets=self._shared())
         except Exception as error:
             # Each kind of remote raises errors of its own library.
             remote = self._repo.config["core"].get("remote", "the DVC remote")
@@ -137,6 +140,12 @@ class Pipeline:
             return frozenset(
                 name for name, stage in named_stages(self._repo).items() if not stage.changed()
             )
+
+    def _shared(self) -> list[str] | None:
+        fields = load(self.root).data.schema_.fields
+        if any(field.pii for field in fields):
+            return [name for name in stages.STAGES if name != "fetch"]
+        return None
 
     def _pushable(self) -> bytes:
         """What a push depends on: the recorded outputs, and the remote as DVC resolves it."""

@@ -21,6 +21,7 @@ from modelyard.registry.proof_git import git
 from modelyard.runs.publish import connect
 from modelyard.runs.snapshot import REFS, RESULTS
 from modelyard.settings import Settings
+from modelyard.yaml_text import load_yaml
 
 LOCK = "dvc.lock"
 MADE = ("fetch", "ingest")
@@ -201,9 +202,8 @@ def _parsed(content: bytes) -> dict[str, Any]:
     """Stages of a dvc.lock; none of one that is damaged or of a run that did not get so far."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load(content, loader)  # noqa: S506 - a safe loader
+        tree = load_yaml(content)
         return {name: tree["stages"][name] for name in MADE}
     except (yaml.YAMLError, KeyError, TypeError):
         return {}

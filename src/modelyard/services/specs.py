@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelyard.errors import WorkspaceError
+from modelyard.yaml_text import load_yaml
 
 SERVICES_YAML = "infra/local/services.yaml"
 
@@ -52,7 +53,7 @@ def load(root: Path) -> dict[str, ServiceSpec]:
     """
     path = root / SERVICES_YAML
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 (a safe loader)
+        tree = load_yaml(path.read_text(encoding="utf-8"))
         return _File.model_validate(tree).services
     except FileNotFoundError:
         raise WorkspaceError(
@@ -87,6 +88,3 @@ def fill(text: str, values: Mapping[str, str], place: str) -> str:
             f"{SERVICES_YAML}: {place}: {text!r} cannot be filled in: {error}.",
             f"{hint}Placeholders: {', '.join(sorted(values))}. A brace itself is written twice.",
         ) from None
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

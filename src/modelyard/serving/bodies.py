@@ -93,11 +93,14 @@ def parse_text(body: bytes, inputs: tuple[Tensor, ...]) -> Arrays:
     """A whole body as the one text of a batch of one row.
 
     Raises:
-        RequestError: 400, it is not UTF-8; 415, the model takes more than one text.
+        RequestError: 400, it is not UTF-8, or empty; 415, the model takes more than one text.
     """
     if len(inputs) != 1 or inputs[0].type != "text":
         raise RequestError(415, "this model takes not one text alone; send application/json")
-    return parse_rows({"rows": [{inputs[0].name: _decode(body)}]}, inputs)
+    text = _decode(body)
+    if not text.strip():
+        raise RequestError(400, "the text is empty")
+    return parse_rows({"rows": [{inputs[0].name: text}]}, inputs)
 
 
 def parse_csv(body: bytes, inputs: tuple[Tensor, ...]) -> Arrays:
@@ -122,6 +125,10 @@ def parse_csv(body: bytes, inputs: tuple[Tensor, ...]) -> Arrays:
         raise RequestError(400, "the table holds no row below its header")
     check_rows(len(cells))
     kinds = {tensor.name: tensor.type for tensor in inputs}
+    if len(header) == 1 and header[0] not in kinds:
+        for other in ";\t|":
+            if kinds.keys() & {name.strip() for name in header[0].split(other)}:
+                raise RequestError(400, f"the table's cells are divided by {other!r}; use commas")
     rows: list[dict[str, Any]] = []
     for index, line in enumerate(cells):
         if len(line) != len(header):

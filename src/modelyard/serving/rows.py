@@ -96,8 +96,9 @@ def _scalars(tensor: Tensor, rows: list[dict[str, Any]]) -> np.ndarray:
     name, kind = tensor.name, tensor.type
     values = [row.get(name) for row in rows]
     found = set(map(type, values))
-    if tensor.required and found & {type(None)}:
-        index = next(index for index, value in enumerate(values) if value is None)
+    missing = (None, "") if kind in TEXTS else (None,)
+    if tensor.required and any(value in values for value in missing):
+        index = next(index for index, value in enumerate(values) if value in missing)
         raise RequestError(400, f"rows[{index}].{name} is missing; expected is {expected(kind)}")
     if kind == "number" and found <= _NUMBERS:
         return np.array(values, dtype=np.float64)

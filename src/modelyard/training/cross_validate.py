@@ -14,8 +14,8 @@ from modelyard.artifacts import Dataset, Layout, canonical, read_json, write_jso
 from modelyard.errors import WorkspaceError
 from modelyard.params import ModelParams, TrainParams
 from modelyard.training import checkpoints, launcher
-from modelyard.training.fold_data import keys_of, write_fold
-from modelyard.training.folds import HELD, plan
+from modelyard.training.fold_data import keys_of, vocabulary_note, write_fold
+from modelyard.training.folds import HELD, STOP, TRAIN, plan
 from modelyard.training.selection import best_epoch
 from modelyard.training.train import locked
 
@@ -41,8 +41,9 @@ def cross_validate(
 ) -> None:
     """Train ``folds`` networks, each judged on rows of train and validation that it did not see.
 
-    The test split takes no part. A fold fits its own preprocessing on the rows that it trains on,
-    and stops early by another part of its own rows. The folds follow one another, each on all
+    The test split takes no part. A fold fits its own preprocessing on the rows that it trains on
+    (of a package's vocabulary see ``vocabulary_note``), and stops early by another part of its own
+    rows. The folds follow one another, each on all
     cores: side by side they are no quicker (docs/log.md).
 
     Writes ``metrics/cross_validate.json``: for each fold its rows, score (the task's main metric)
@@ -67,6 +68,7 @@ def cross_validate(
     launcher.warm_up()  # it loads torch while the rows are dealt
     dataset = Dataset.read(layout.dataset)
     keys, note = keys_of(dataset)
+    notes = [text for text in (note, vocabulary_note(dataset)) if text]
     share = dataset.rows["validation"] / (dataset.rows["train"] + dataset.rows["validation"])
     parts = plan(keys, folds, share, train.seed)
     results = []
@@ -77,17 +79,13 @@ def cross_validate(
             _logger.info("fold %d of %d: %s", number, folds, results[-1])
     tree = {"folds": results, "metric": dataset.main_metric, "by": keys.by}
     scores = [result["score"] for result in results]
-    learned = [int((part != HELD).sum()) for part in parts]
-    held = [result["rows"] for result in results]
     write_json(
         layout.metrics("cross_validate"),
-        tree | ({"note": note} if note else {}) | mean_and_interval(scores, learned, held),
+        tree | ({"note": "; ".join(notes)} if notes else {}) | mean_and_interval(scores, parts),
     )
 
 
-def mean_and_interval(
-    scores: Sequence[float], learned: Sequence[int], held: Sequence[int]
-) -> dict[str, float]:
+def mean_and_interval(scores: Sequence[float], parts: Sequence[np.ndarray]) -> dict[str, float]:
     """``mean``, ``low``, ``high`` and ``confidence`` of the score of a network so trained.
 
     A t interval with the variance of Nadeau and Bengio, "Inference for the generalization error",
@@ -97,13 +95,15 @@ def mean_and_interval(
 
     Args:
         scores: One a fold, at best 1.
-        learned: Rows that each fold was trained on.
-        held: Rows that each was judged on.
+        parts: As ``folds.plan`` gives them. Rows that a fold stops by are learned from too; those
+            that it leaves out are not.
     """
     from scipy.special import stdtrit
 
     count, mean = len(scores), float(np.mean(scores))
-    variance = float(np.var(scores, ddof=1)) * (1 / count + float(np.mean(held) / np.mean(learned)))
+    held = sum(np.count_nonzero(part == HELD) for part in parts)
+    learned = sum(np.count_nonzero((part == TRAIN) | (part == STOP)) for part in parts)
+    variance = float(np.var(scores, ddof=1)) * (1 / count + held / learned)
     half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * variance**0.5
     low, high = mean - half, min(1.0, mean + half)
     rounded = {"mean": mean, "low": low, "high": high}

@@ -12,7 +12,7 @@ from modelyard.artifacts import SPLITS, Dataset, read_json, write_json
 from modelyard.data.outputs import disk_errors
 from modelyard.data.preprocessing import Preprocessing
 from modelyard.errors import WorkspaceError
-from modelyard.params import Clean, Prepare
+from modelyard.params import Clean, Leakage, Prepare
 from modelyard.training.folds import Keys
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ _BATCH_ROWS = 65_536
 def keys_of(dataset: Dataset) -> tuple[Keys, str]:
     """What folds are made by, and what is to be said of it.
 
-    As the dataset was split: by group, by equal values (hash) or by time, where those columns are
-    still in it; else by class, or by rows.
+    As the dataset was split: by group, by equal values (hash) or by time; another split goes by the
+    first of ``leakage.groups``. Where those columns are not in the dataset, or none is named, by
+    class or by rows.
 
     Raises:
         WorkspaceError: a split's file is missing or damaged.
@@ -37,18 +38,37 @@ def keys_of(dataset: Dataset) -> tuple[Keys, str]:
     columns: list[str] = [split["column"]] if split.get("column") else [*split.get("columns", ())]
     if kind == "hash" and not columns:
         columns = [feature["name"] for feature in dataset.features]
-    present = set(_names(dataset))
+    groups = Leakage.model_validate(_section(dataset, "leakage")).groups
+    if kind not in ("group", "hash", "datetime"):
+        kind, columns = "group", [*groups[:1]]
     rows = _column(dataset, "row").to_numpy()
-    if kind in ("group", "hash", "datetime") and columns:
-        if set(columns) <= present and not _are_lists(dataset, columns):
-            if kind == "datetime":
-                return Keys("time", _plain(_column(dataset, columns[0])), rows), ""
-            return Keys("group", _groups(dataset, columns), rows), ""
-        what = {"group": "groups", "hash": "equal rows", "datetime": "time"}[kind]
-        absent = ", ".join(columns)
-        keys, _ = _by_target(dataset, rows)
-        return keys, f"folds do not heed {what}: the dataset does not hold {absent} as values"
-    return _by_target(dataset, rows)
+    mixed = [name for name in groups if columns != [name]]
+    note = f"folds do not keep groups of {', '.join(mixed)} together" if mixed else ""
+    if not columns:
+        return _by_target(dataset, rows), note
+    if set(columns) <= set(_names(dataset)) and not _are_lists(dataset, columns):
+        if kind == "datetime":
+            return Keys("time", _plain(_column(dataset, columns[0])), rows), note
+        values = _groups(dataset, columns)
+        if kind == "group":
+            missing = _column(dataset, columns[0]).is_null().to_numpy()
+            values[missing] = len(rows) + np.arange(missing.sum())  # each a group of its own
+        return Keys("group", values, rows), note
+    what = {"group": "groups", "hash": "equal rows", "datetime": "time"}[kind]
+    said = f"folds do not heed {what}: the dataset does not hold {', '.join(columns)} as values"
+    return _by_target(dataset, rows), f"{said}; {note}" if note else said
+
+
+def vocabulary_note(dataset: Dataset) -> str:
+    """What is to be said of the vocabulary of folds: empty where each finds its own.
+
+    A package's list is no part of the dataset; a fold chooses among those of its tokens that the
+    whole train split has kept. So rows that judge a fold have a say in which are common enough.
+    """
+    listed = Prepare.model_validate(_section(dataset, "prepare")).text.vocabulary is not None
+    if listed and any(feature["type"] == "text" for feature in dataset.features):
+        return "folds choose their vocabulary among the tokens that the whole train split kept"
+    return ""
 
 
 def write_fold(dataset: Dataset, parts: np.ndarray, digest: str, folder: Path) -> Dataset:
@@ -79,7 +99,7 @@ def _fit(dataset: Dataset, train: Path) -> Preprocessing:
     clean = Clean.model_validate(_section(dataset, "clean"))
     known = None
     if prepare.text.vocabulary is not None:
-        # A package's list; what of it the dataset kept tells as much as the package.
+        # Of a package's list, what the dataset kept of it (see vocabulary_note).
         whole = Preprocessing.read(dataset.path / "preprocessing.json")
         known = {token for bag in whole.table.bags for token in bag.vocabulary}
     features = dataset.features
@@ -117,10 +137,10 @@ def _section(dataset: Dataset, name: str) -> dict[str, Any]:
     return tree[name]
 
 
-def _by_target(dataset: Dataset, rows: np.ndarray) -> tuple[Keys, str]:
+def _by_target(dataset: Dataset, rows: np.ndarray) -> Keys:
     if dataset.task == "classification":
-        return Keys("class", _column(dataset, "target").to_numpy(), rows), ""
-    return Keys("rows", rows, rows), ""
+        return Keys("class", _column(dataset, "target").to_numpy(), rows)
+    return Keys("rows", rows, rows)
 
 
 def _groups(dataset: Dataset, columns: list[str]) -> np.ndarray:

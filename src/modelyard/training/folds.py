@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from modelyard.data.splits import mixed
 from modelyard.errors import ParamsError
 
 By = Literal["rows", "class", "group", "time"]
@@ -113,12 +114,7 @@ def _deal_groups(codes: np.ndarray, hands: int, seed: int) -> np.ndarray:
 
 
 def _hashed(values: np.ndarray, seed: int) -> np.ndarray:
-    """uint64 [n]: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) of values and seed."""
-    with np.errstate(over="ignore"):
-        mixed = values.astype(np.uint64) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
+    return mixed(values.astype(np.uint64), seed)
 
 
 def _refuse_few(count: int, hands: int, what: str) -> None:

@@ -104,3 +104,34 @@ def test_a_copy_goes_when_nothing_comes_of_it(
     (project / "source/bad.csv").write_text("other")
     assert invoke("init", "../bad.csv", cwd=project) == 1
     assert (project / "source/bad.csv").read_text() == "other"
+
+
+def test_a_folder_with_a_link_out_of_it_is_not_copied(
+    invoke: Invoke, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "texts"
+    for index in range(20):
+        place = folder / "ab"[index % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{index}.txt").write_text(f"some words {index}")
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "a/in.txt").symlink_to(folder / "b/1.txt")
+    (folder / "b/out.txt").symlink_to("../../secret.txt")
+    assert invoke("init", "../texts", cwd=project) == 1
+    assert "../texts/b/out.txt is a link out of the folder" in capsys.readouterr().err
+    assert not (project / "source").exists()
+    assert not (project / "recipes/texts.yaml").exists()
+    (folder / "b/out.txt").unlink()
+    assert invoke("init", "../texts", cwd=project) == 0
+    assert not (project / "source/texts/a/in.txt").is_symlink()
+
+
+def test_what_is_refused_or_doubtful_is_said(
+    invoke: Invoke, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f'"{index},5",{index % 7},{"ab"[index % 2]}\n' for index in range(100)]
+    (project / "t.csv").write_text(f"x,z,kind\n{''.join(rows)}1\n2\n")
+    assert invoke("init", "t.csv", "--name", "t", cwd=project) == 0
+    said = capsys.readouterr().out
+    assert "- max_rejected is 0.04: 2 rows are refused now, 2 as ragged" in said
+    assert "- read as words: x: numbers with a decimal comma: write a point; " in said

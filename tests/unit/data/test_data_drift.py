@@ -40,6 +40,9 @@ def test_chi_squared_counts_rare_bins_together() -> None:
     rare = chi_squared(np.array([500, 480, 1, 0, 2]), np.array([490, 500, 0, 2, 1]))
     assert rare == chi_squared(np.array([500, 480, 3]), np.array([490, 500, 3]))
     assert chi_squared(np.array([9, 0]), np.array([7, 0])) == (0.0, 1.0)
+    assert chi_squared(np.array([10_000, 0]), np.array([10_000, 6])) == (0.0, 1.0)
+    few = chi_squared(np.array([500, 300, 0]), np.array([480, 340, 6]))
+    assert few == chi_squared(np.array([500, 300]), np.array([480, 346]))
 
 
 def test_psi_is_the_textbooks() -> None:

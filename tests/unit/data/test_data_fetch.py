@@ -183,6 +183,7 @@ def test_a_zip_is_unpacked(tmp_path: Path) -> None:
         ({"/etc/rows.csv": CONTENT}, "no relative path"),
         ({"a\\..\\rows.csv": CONTENT}, "no relative path"),
         ({"_a.csv": CONTENT}, "holds no file"),
+        ({"a": CONTENT, "a/b.csv": CONTENT}, "a file cannot be a folder too"),
         ({"bomb.csv": bytes(64 << 20)}, "would grow 1,0.. times, to 67 MB"),
     ],
 )

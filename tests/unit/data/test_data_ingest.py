@@ -59,6 +59,8 @@ def test_refused_rows_are_in_quarantine_with_their_reason(layout: Layout) -> Non
 def test_describes_itself(layout: Layout) -> None:
     tree = read_json(layout.dataset / "dataset.json")
     image = {"name": "image", "type": "image", "height": 4, "width": 4, "channels": 1}
+    image |= {"fit": "refuse"}
+    image["fit"] = "refuse"
     assert tree["labels"] == ["0", "1", "2", "3"]
     assert tree["features"] == [image]
     assert (tree["task"], tree["target"], tree["num_rejected"]) == ("classification", "label", 2)
@@ -126,9 +128,11 @@ def test_text_from_the_data_is_escaped_in_the_report(tmp_path: Path) -> None:
 
 
 def test_without_a_fetched_file_it_says_to_fetch(tmp_path: Path) -> None:
+    put(Layout(tmp_path).dataset / "left_over.parquet", b"old")
     with pytest.raises(SourceError, match="holds nothing") as caught:
         ingest(Layout(tmp_path), contract())
     assert "fetch" in caught.value.remedy
+    assert outputs(Layout(tmp_path)) == {}
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

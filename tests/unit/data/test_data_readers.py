@@ -75,6 +75,18 @@ def test_a_ragged_row_says_what_it_has(tmp_path: Path) -> None:
     assert [(item.row, item.reason) for item in batch.rejections] == [(3, "has 16 columns, not 17")]
 
 
+def test_a_ragged_row_with_personal_data_is_not_shown(tmp_path: Path) -> None:
+    section = tree()
+    section["schema"]["fields"][1] |= {"pii": True, "constraints": {}}
+    section |= {"target": "site", "split": {"type": "hash"}}
+    section["schema"]["fields"].append({"name": "site", "type": "string"})
+    rows = [[*row, "a"] for row in table(5)]
+    rows[3] = rows[3][:-1]
+    path = put(tmp_path / "t.csv", text(rows))
+    (batch,) = read_batches(path, DataParams.model_validate(section))
+    assert [(item.row, item.value) for item in batch.rejections] == [(3, "(pii)")]
+
+
 def test_a_header_finds_the_fields_by_name_and_gives_the_image_the_rest(tmp_path: Path) -> None:
     rows = [["label", *HEADER[:-1]]] + [[row[-1], *row[:-1]] for row in table(4)]
     (batch,) = read_batches(put(tmp_path / "t.csv", text(rows)), contract(**WITH_HEADER))
@@ -140,7 +152,12 @@ REFUSED: list[tuple[str, dict[str, Any], bytes, list[str]]] = [
         text([[*HEADER, "extra"]] + [[*row, "1"] for row in table(5)]),
         ["17 columns are left for the image", "4 x 4 x 1 = 16"],
     ),
-    ("t.csv", {}, utf16(table(5)), ["line 1 is not UTF-8 text (byte 0xff)"]),
+    (
+        "t.csv",
+        {},
+        utf16(table(5)),
+        ["is UTF-16 text, not UTF-8", "Set data.dialect.encoding: utf-16"],
+    ),
     ("t.csv", {}, gzip.compress(text(table(5))), ["t.csv is gzipped", ".gz"]),
     ("t.csv.gz", {}, text(table(5)), ["no gzip file"]),
     ("t.csv.gz", {}, gzip.compress(text(table(900)))[:-900], ["cut off"]),

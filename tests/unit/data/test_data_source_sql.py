@@ -166,6 +166,18 @@ def test_values_of_every_driver_have_a_type(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 
+def test_a_value_is_written_alike_in_whatever_batch_it_is(tmp_path: Path) -> None:
+    values: list[Any] = [1, 1.0, 2.5, True, date(2020, 1, 1), datetime(2020, 1, 1), 2**60, "x"]
+    spelled = {}
+    for size in (1, 3, len(values)):
+        with TypedRows(tmp_path / "rows.parquet", ["v"]) as rows:
+            for start in range(0, len(values), size):
+                rows.write([(value,) for value in values[start : start + size]])
+        spelled[size] = pq.read_table(tmp_path / "rows.parquet")["v"].to_pylist()
+    assert spelled[1] == spelled[3] == spelled[len(values)]
+    assert spelled[1][:4] == ["1", "1", "2.5", "True"]
+
+
 SCALARS = st.one_of(
     st.none(), st.integers(-9, 9), st.floats(-9, 9, width=32), st.text("ab", max_size=3)
 )

@@ -1,5 +1,6 @@
 """What is proposed for a table: types and roles of columns, the target, cleaning and split."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,63 @@ def test_names_that_are_taken_or_hard_get_others(tmp_path: Path) -> None:
         "2nd": "column_2nd",
         "y": "y",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        (lambda row: f"0,{row:03d}5", "numbers with a decimal comma"),
+        (lambda row: f"{1 + row % 9},{row:03d}.50", "numbers with parted thousands"),
+        (lambda row: f"{row / 4}%", "numbers with a percent sign"),
+        (lambda row: f"${row}", "numbers with a currency"),
+        (lambda row: f"{1 + row % 28:02d}/02/2020" if row % 3 else "2020-01-07", "more than one"),
+        (lambda row: "none yet" if row % 4 == 0 else row / 4, "75 % are numbers, but not 'none"),
+        (lambda row: f"n{row % 9}" if row % 16 == 3 else row, "93 % are numbers, but not 'n3'"),
+    ],
+)
+def test_words_that_look_like_numbers_or_dates_say_why_they_are_none(
+    tmp_path: Path, values: Callable[[int], object], hint: str
+) -> None:
+    cells = {"x": lambda row: f'"{values(row)}"', "z": SPREAD, "y": ["a", "b"]}
+    proposal, _ = proposed(tmp_path, write(tmp_path, table(cells)))
+    assert proposal.doubtful == ("x",)
+    assert hint in proposal.notes["schema.fields.x"]
+
+
+def test_a_target_that_cannot_be_says_why_though_nobody_asked_for_it(tmp_path: Path) -> None:
+    columns = {"a": SPREAD, "label": ["x"], "price": lambda row: f'"{row},5"'}
+    source = write(tmp_path, table(columns))
+    with pytest.raises(ParamsError, match="nothing in the source says") as caught:
+        propose(Layout(tmp_path), source, certain=True)
+    assert "Not label: it has the same value in every row." in caught.value.remedy
+    assert "(numbers with a decimal comma: write a point)" in caught.value.remedy
+
+
+def test_lists_of_labels_are_a_multi_label_target(tmp_path: Path) -> None:
+    tags = ["news", "news|art", "art|sport", "sport", "news|sport|art", ""]
+    source = write(tmp_path, table({"x": SPREAD, "z": SPREAD[::-1], "tags": tags}))
+    proposal, params = proposed(tmp_path, source, certain=True)
+    assert (params.data.target, params.data.task) == ("tags", "multi-label")
+    assert proposal.tree["schema"]["fields"][2] == {
+        "name": "tags",
+        "type": "category",
+        "separator": "|",
+    }
+    assert proposal.tree["split"]["type"] == "hash"
+    places = ["Bern|CH", "Rome|IT", "Oslo|NO"]
+    source = write(tmp_path, table({"x": SPREAD, "place": places}))
+    assert proposed(tmp_path, source)[1].data.task == "classification"
+
+
+def test_two_classes_say_which_the_metrics_of_one_are_about(tmp_path: Path) -> None:
+    source = write(tmp_path, table({"x": SPREAD, "status": ["good", "bad"]}))
+    proposal, _ = proposed(tmp_path, source)
+    assert "PR-AUC and rates by group are about 'good'" in proposal.notes["schema.fields.status"]
+
+
+def test_classes_that_repeats_thin_out_are_not_stratified_and_the_note_says_so(
+    tmp_path: Path,
+) -> None:
+    source = write(tmp_path, table({"x": [1, 2, 3, 4], "z": ["u", "v", "w"], "y": ["a", "b"]}))
+    proposal, _ = proposed(tmp_path, source)
+    assert "class a has 60 rows, 108 repeated rows are dropped" in proposal.notes["split"]

@@ -3,6 +3,8 @@
 import gzip
 import sqlite3
 import wave
+import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -146,9 +148,10 @@ def test_a_query_is_profiled_and_not_pinned(tmp_path: Path) -> None:
         ("one.csv", b"a\n1\n2\n", "holds no table"),
         ("twice.csv", b"a,a\n1,2\n", "2 columns named 'a'"),
         ("nameless.csv", b",a,b\n0,1,2\n1,2,2\n", "column 0 has no name"),
-        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999)[:40], "cut off"),
+        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999, mtime=0)[:40], "cut off"),
         ("no.parquet", b"PAR1 no", "cannot be read"),
         ("nul.csv", b"a,b\n\0,1\n", "null bytes"),
+        ("open.csv", b'a,b\n1,2\n"3,4\n5,6\n', "quotation mark is opened in line 3 and not"),
         ("what.xlsx", b"PK", "holds no data that is read"),
         ("../out.csv", None, "leads out of the project"),
         ("same.csv", b"a,b\n1,1\n1,1\n", "no column can be the target"),
@@ -162,3 +165,43 @@ def test_a_source_that_cannot_be_used_is_refused(
     with pytest.raises(ModelyardError, match=message) as caught:
         propose(Layout(tmp_path), name)
     assert caught.value.remedy
+
+
+def test_columns_in_another_order_are_read_by_name_and_others_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    rows = [(f"{index}.5", "pq"[index % 2]) for index in range(60)]
+    (folder / "0.csv").write_text("x,label\n" + "".join(f"{x},{y}\n" for x, y in rows))
+    (folder / "1.csv").write_text("label,x\n" + "".join(f"{y},{x}\n" for x, y in rows))
+    proposal, _ = proposed(tmp_path, "shards")
+    types = [field["type"] for field in proposal.tree["schema"]["fields"]]
+    assert (types, proposal.num_rows) == (["number", "category"], 120)
+    (folder / "1.csv").write_text("label,y\np,1\n")
+    with pytest.raises(SourceError, match=r"1\.csv has the columns label, y; 0\.csv has x, label"):
+        propose(Layout(tmp_path), "shards")
+    (folder / "1.csv").write_text('x,label\n1,"p\n2,q\n')
+    with pytest.raises(SourceError, match=r"1\.csv: a quotation mark is opened in line 2"):
+        propose(Layout(tmp_path), "shards")
+
+
+def test_a_zip_of_files_that_are_rows_is_refused_and_one_of_a_table_is_not(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        for index in range(40):
+            archive.writestr(f"{'ab'[index % 2]}/{index}.txt", f"some words {index}")
+    with pytest.raises(SourceError, match=r"texts\.zip holds a file for each row"):
+        propose(Layout(tmp_path), "texts.zip")
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
+        archive.writestr("rows.csv", "x,y\n" + "".join(f"{n}.5,{'ab'[n % 2]}\n" for n in range(60)))
+    assert proposed(tmp_path, "rows.zip")[0].tree["source"] == "rows.zip"
+
+
+def test_decimals_of_parquet_are_numbers(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    amounts = [Decimal(index) / 4 for index in range(120)]
+    rows = pa.table({"x": pa.array(amounts, pa.decimal128(9, 2)), "y": ["u", "v"] * 60})
+    pq.write_table(rows, tmp_path / "t.parquet")
+    proposal, _ = proposed(tmp_path, "t.parquet")
+    field = proposal.tree["schema"]["fields"][0]
+    assert (field["type"], field["constraints"]["maximum"]) == ("number", 45.0)

@@ -1,13 +1,15 @@
 """Files of a table that are not as declared: named, with what to change, and nothing is left."""
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_tables import (
     HEADER,
+    contract,
+    fields,
     made,
     nothing_is_left,
     people,
@@ -16,6 +18,8 @@ from small_tables import (
 )
 
 from modelyard.artifacts import Layout
+from modelyard.data.table_files import TableFile, table_files
+from modelyard.data.table_scan import Places, ScannedBatch, scan
 from modelyard.errors import SourceError
 
 
@@ -122,6 +126,34 @@ def test_a_source_that_is_not_as_declared(tmp_path: Path, name: str) -> None:
     for part in expected:
         assert part in f"{caught.value.message}\n{caught.value.remedy}"
     nothing_is_left(Layout(tmp_path))
+
+
+def test_a_first_row_of_personal_data_is_not_shown(tmp_path: Path) -> None:
+    rows = [[*row, f"jane{index}@mail.example"] for index, row in enumerate(people())]
+    schema = fields(mail={"type": "string", "pii": True})
+    for header in (",".join(rows[0]), "1,2,3,4,5,6,7"):
+        with pytest.raises(SourceError) as caught:
+            made(tmp_path, text(rows, header), schema__fields=schema)
+        assert "jane" not in str(caught.value)
+        assert "1, 2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["people[1].csv", "people?.csv", "people*.csv"])
+def test_a_name_like_a_pattern_is_one_file(tmp_path: Path, name: str) -> None:
+    raw = tmp_path / "data/raw"
+    raw.mkdir(parents=True)
+    (raw / name).write_bytes(text(people(30)))
+    (raw / "people1.csv").write_bytes(text(people(40, seed=1)))
+    (first, second) = table_files(raw, contract())
+    read = {
+        file.path.name: sum(batch.num_rows for batch in scanned(file)) for file in (first, second)
+    }
+    assert read == {name: 30, "people1.csv": 40}
+
+
+def scanned(file: TableFile) -> Iterator[ScannedBatch]:
+    params = contract()
+    return scan([file], params.schema_.fields, params, 100, Places())
 
 
 def test_what_is_odd_and_yet_right_is_accepted(tmp_path: Path) -> None:

@@ -234,6 +234,39 @@ def test_regression_and_multi_label_targets(tmp_path: Path) -> None:
     ]
 
 
+def test_far_dates_are_compared_as_they_are_and_others_refused(tmp_path: Path) -> None:
+    rows = people(60)
+    rows[3][4], rows[4][4], rows[5][4] = "9999-12-31", "1500-01-01", "20024-01-01"
+    joined = {"constraints": {"minimum": "1400-01-01"}}
+    dataset = made(tmp_path, rows, schema__fields=fields(joined=joined), max_rejected=0.1)
+    assert quarantined(dataset) == [
+        (5, "joined", "20024-01-01", "is no date of the form YYYY-MM-DD")
+    ]
+    assert rows_of(dataset)[3]["joined"] == datetime.date(9999, 12, 31)
+
+
+def test_numbers_beyond_the_exact_ones_are_learned(tmp_path: Path) -> None:
+    rows = [[*row, str(2**62 + 2**20 * index + 1)] for index, row in enumerate(people(60))]
+    schema = fields(account={"type": "integer"})
+    dataset = made(
+        tmp_path,
+        written(rows, HEADER + ",account"),
+        schema__fields=schema,
+        target="account",
+        task="regression",
+        split={"type": "stratify", "column": "account"},
+        clean={"outliers": {"policy": "reject"}},
+    )
+    assert rows_of(dataset)[1]["target"] == float(2**62 + 2**20)
+
+
+def test_a_mean_of_texts_is_an_error_of_params(tmp_path: Path) -> None:
+    kwargs = {"column": "city", "min_value": 1}
+    item = {"type": "expect_column_mean_to_be_between", "kwargs": kwargs}
+    with pytest.raises(ParamsError, match=r"data\.expectations\.0.* cannot be evaluated"):
+        made(tmp_path, people(60), expectations=[item])
+
+
 def test_pii_is_never_shown_nor_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [[*row, f"secret-{index % 50}@example.org"] for index, row in enumerate(people(60))]
     rows[5][0] = "old"

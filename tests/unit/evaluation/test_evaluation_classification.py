@@ -195,3 +195,16 @@ def test_what_cannot_be_measured_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         measure_classes(probabilities, targets, ("a", "b", "c"), 100, 0.95, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive"), [(("leave", "stay"), "stay"), (("a", "b", "c"), None)]
+)
+def test_of_two_classes_the_one_that_metrics_are_of_is_named(
+    labels: tuple[str, ...], positive: str | None
+) -> None:
+    probabilities = np.full((6, len(labels)), 1 / len(labels))
+    targets = np.arange(6) % len(labels)
+    report = measure_classes(probabilities, targets, labels, 100, 0.95, 0)
+    assert report.to_json()["positive"] == positive
+    assert ("pr_auc" in report.metrics) == (positive is not None)

@@ -8,6 +8,7 @@ import yaml
 
 from modelyard.errors import ParamsError, WorkspaceError
 from modelyard.orchestration import automations, deployments, run_rules
+from modelyard.params import Params
 from modelyard.runs.request import Request
 
 ROOT = Path(__file__).parents[3]
@@ -43,11 +44,45 @@ def test_the_form_has_the_fields_of_a_request(
     form = definitions["pipeline"].fields["parameter_openapi_schema"]["properties"]
     wanted = Request.model_json_schema()["properties"]
     assert list(form) == list(wanted)
+    shown = ("title", "description", "position")
     for name, field in wanted.items():
         assert form[name]["description"], name
-        told = {key: form[name].get(key) for key in ("type", "pattern", "anyOf", "items")}
-        assert told == {key: field.get(key) for key in told}, name
-        assert form[name]["default"] == field["default"], name
+        told = {key: value for key, value in form[name].items() if key not in shown}
+        assert told == {k: v for k, v in deployments.plain(field).items() if k != "title"}, name
+
+
+def test_the_form_is_typed_and_bounded_as_params_are(
+    definitions: dict[str, deployments.Definition],
+) -> None:
+    form = definitions["pipeline"].fields["parameter_openapi_schema"]["properties"]
+    for name, bounds in {
+        "seed": {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**32},
+        "epochs": {"type": "integer", "minimum": 1},
+        "learning_rate": {"type": "number", "exclusiveMinimum": 0},
+        "workers": {"type": "integer", "minimum": 1, "maximum": 64},
+        "promote": {"type": "string", "enum": ["auto", "manual"]},
+    }.items():
+        assert bounds.items() <= form[name].items(), name
+        assert "default" not in form[name], "empty is as in the params file"
+    schema = Params.model_json_schema()["$defs"]
+    for name, (section, key) in {
+        "seed": ("TrainParams", "seed"),
+        "epochs": ("TrainParams", "epochs"),
+        "learning_rate": ("Optimizer", "lr"),
+        "workers": ("TrainParams", "workers"),
+        "promote": ("PromoteParams", "mode"),
+    }.items():
+        theirs = schema[section]["properties"][key]
+        own = {key: form[name][key] for key in form[name] if key in theirs and key != "title"}
+        assert own == {k: theirs[k] for k in theirs if k not in ("title", "default")}, name
+
+
+def test_every_field_of_every_form_is_described(
+    definitions: dict[str, deployments.Definition],
+) -> None:
+    for item in definitions.values():
+        for name, field in item.fields["parameter_openapi_schema"]["properties"].items():
+            assert field["description"], f"{item.name}: {name}"
 
 
 def test_equal_files_have_equal_digests(definitions: dict[str, deployments.Definition]) -> None:
@@ -115,7 +150,7 @@ def test_an_impossible_request_names_the_field() -> None:
         Request.read({"overrides": ["train.epochs"]})
     with pytest.raises(ParamsError, match="params_file"):
         Request.read({"params_file": "../else/params.yaml"})
-    with pytest.raises(ParamsError, match="epochs"):
-        Request.read({"epochs": 3})
+    with pytest.raises(ParamsError, match="epoch: Extra inputs"):
+        Request.read({"epoch": 3})
     assert Request.read({"revision": "v1.2"}).commit == "v1.2"
     assert Request.read({}).commit is None

@@ -10,7 +10,7 @@ from fake_prefect import FakePrefect
 
 from modelyard.errors import ServiceUnavailable, WorkspaceError
 from modelyard.orchestration import watches
-from modelyard.orchestration.watches import Item, Watcher
+from modelyard.orchestration.watches import Watcher
 
 
 def waiting(enabled: bool = True, match: Any = "modelyard.watch.*") -> dict[str, Any]:
@@ -55,12 +55,14 @@ def test_a_file_is_told_once_when_it_no_longer_grows(root: Path) -> None:
     }
 
 
-def test_a_changed_file_is_new_and_a_hidden_one_is_none(root: Path) -> None:
+def test_a_changed_file_is_new_and_what_fetch_passes_over_is_none(root: Path) -> None:
     file = root / "incoming/table.csv"
     file.write_text("1")
     api, watcher = FakePrefect(automations=[waiting()]), Watcher(root, root / "state")
     watcher.look(api)
-    (root / "incoming/.part").write_text("1")
+    for name in (".part", "_SUCCESS", "_tmp/part.csv"):
+        (root / "incoming" / name).parent.mkdir(exist_ok=True)
+        (root / "incoming" / name).write_text("1")
     os.utime(file, ns=(1, 1))
     assert [watcher.look(api), watcher.look(api)] == [[], ["incoming/table.csv"]]
 
@@ -106,17 +108,16 @@ def test_what_prefect_did_not_take_is_told_again(root: Path) -> None:
     assert watcher.look(api) == ["incoming/new.csv"]
 
 
-def test_an_object_is_whole_when_it_is_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rules = "watches: {bucket: {place: s3://lake/raw, every: 10}}"
+def test_a_place_that_cannot_be_listed_hinders_no_other(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = "watches: {bucket: {place: 's3://Lake/raw'}, incoming: {place: incoming}}"
     (root / "infra/runs.yaml").write_text(rules)
-    objects: dict[str, Item] = {}
-    monkeypatch.setattr(watches, "_objects", lambda place: dict(objects))
     api, watcher = FakePrefect(automations=[waiting()]), Watcher(root, root / "state")
     watcher.look(api)
-    objects["s3://lake/raw/a.csv"] = Item("s3://lake/raw/a.csv", 9, "etag")
-    assert watcher.look(api) == ["s3://lake/raw/a.csv"]
-    (((event,),)) = api.sent("/events")
-    assert event["payload"]["sha256"] is None
+    (root / "incoming/new.csv").write_text("1")
+    assert [watcher.look(api), watcher.look(api)] == [[], ["incoming/new.csv"]]
+    assert "watch bucket: data.source 's3://Lake/raw' is not s3://bucket/prefix" in caplog.text
 
 
 def test_a_rule_that_is_none_is_named(root: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import ParamsError
-from modelyard.params import Params, load, parse, with_overrides
+from modelyard.params import Field, Params, load, parse, with_overrides
 
 ROOT = Path(__file__).parents[3]
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -83,6 +83,13 @@ def test_a_number_has_no_classes_to_weigh_or_smooth(loss: str) -> None:
     tree["data"]["split"] = {"type": "hash"}
     with pytest.raises(ParamsError, match="task regression has none: leave both out"):
         parse(tree)
+
+
+def test_tokens_are_no_features() -> None:
+    field = {"name": "mail", "type": "string", "pii": True}
+    assert not Field.model_validate(field).use
+    with pytest.raises(ValueError, match=r"pii with use: true.*leave use out"):
+        Field.model_validate(field | {"use": True})
 
 
 def test_every_error_is_named_at_once() -> None:

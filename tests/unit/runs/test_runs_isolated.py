@@ -64,6 +64,8 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 def write_params(worktree: Path, source: str) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["data"]["source"] = source
+    if source.startswith("sqlite:"):
+        params["data"] |= {"query": "SELECT 1", "sha256": None}
     (worktree / "params.yaml").write_text(yaml.safe_dump(params))
 
 
@@ -86,6 +88,18 @@ def test_a_source_that_git_ignores_is_in_the_worktree(
     assert {path.name for path in (worktree / "data").rglob("*.csv")} == shared
     for name in shared:
         assert (worktree / "data/mine" / name).samefile(root / "data/mine" / name), "no copy"
+
+
+def test_a_database_and_a_link_are_in_the_worktree(places: tuple[Path, Path]) -> None:
+    root, worktree = places
+    (root / "data/my.db").write_bytes(b"rows")
+    write_params(worktree, "sqlite:///data/my.db")
+    isolated._share_source(root, worktree)
+    assert (worktree / "data/my.db").resolve() == root / "data/my.db"
+    (root / "data/link.csv").symlink_to("mine/a.csv")
+    write_params(worktree, "data/link.csv")
+    isolated._share_source(root, worktree)
+    assert (worktree / "data/link.csv").read_text() == "1\n"
 
 
 def test_what_the_worktree_has_stays_its_own(places: tuple[Path, Path]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from modelyard.package.scalars import SCALARS, from_tensor, from_text, to_tensor
 from modelyard.serving.bodies import parse_audio
 from modelyard.serving.failures import RequestError
+from modelyard.serving.rows import parse_rows
 from modelyard.serving.tensors import Tensor
 from tests.unit.serving.conftest import Client
 from tests.unit.serving.table_packages import (
@@ -197,6 +198,9 @@ def test_rows_come_as_csv(served: Client) -> None:
         ("visits,age\n1,nan\n", "rows[0].age is 'nan'; expected is a number"),
         ("visits,visits\n1,2\n", "names 'visits' twice"),
         ("visits,age\n", "holds no row"),
+        ("visits;age\n1;2\n", "the table's cells are divided by ';'; use commas"),
+        ("visits\tnix\n1\t2\n", r"divided by '\t'; use commas"),
+        ("nix;no\n1;2\n", "rows[0] has 'nix;no'"),
         ('visits,note\n1,"x\n', "of the table"),
         ("", "holds no row"),
     ]:
@@ -244,7 +248,18 @@ def test_a_text_comes_as_it_is(client: Client, folder: Path, tmp_path: Path) -> 
     response = client("POST", "/predict", content=b"good", headers=headers)
     assert response.json()["predictions"] == predict(client, {"review": "good"})
     assert predict(client, {"review": "ill"}) != predict(client, {"review": "good"})
-    assert client("POST", "/predict", content=b"\xff", headers=headers).status_code == 400
+    for body, message in ((b"\xff", "is not UTF-8"), (b"", "is empty"), (b" \n", "is empty")):
+        assert message in refusal(client, content=body, headers=headers)
+
+
+@pytest.mark.parametrize("kind", ["text", "category"])
+def test_an_empty_text_is_a_missing_one(kind: str) -> None:
+    required = Tensor("note", "string", (-1,), kind, required=True)
+    for value in ("", None):
+        with pytest.raises(RequestError, match=r"rows\[1\]\.note is missing; expected is text"):
+            parse_rows({"rows": [{"note": "x"}, {"note": value}]}, (required,))
+    optional = Tensor("note", "string", (-1,), kind)
+    assert parse_rows({"rows": [{"note": ""}]}, (optional,))["note"].tolist() == [""]
 
 
 def test_other_bodies_are_for_other_models(served: Client) -> None:

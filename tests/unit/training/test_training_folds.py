@@ -98,10 +98,18 @@ def test_too_few_are_refused(by: By, values: list[int], said: str) -> None:
 
 def test_the_interval_is_wider_than_that_of_independent_folds() -> None:
     scores = [0.9, 0.92, 0.88, 0.91, 0.89]
-    found = mean_and_interval(scores, [80] * 5, [20] * 5)
+    found = mean_and_interval(scores, plan(make("rows", np.arange(100)), 5, 0.25, 0))
     assert found["mean"] == pytest.approx(0.9)
     # t(4, 0.975) = 2.776445; variance 0.00025 x (1/5 + 20/80).
     half = 2.776445 * (0.00025 * 0.45) ** 0.5
     assert found["low"] == pytest.approx(0.9 - half, abs=1e-6)
     assert found["high"] == pytest.approx(0.9 + half, abs=1e-6)
-    assert mean_and_interval([1.0, 0.9], [8, 8], [2, 2])["high"] == 1.0
+    assert mean_and_interval([1.0, 0.9], plan(make("rows", np.arange(9)), 2, 0.25, 0))["high"] == 1
+
+
+def test_rows_that_a_fold_leaves_out_are_not_learned_from() -> None:
+    parts = plan(make("time", np.arange(60)), 2, 0.25, 0)
+    found = mean_and_interval([0.8, 0.9], parts)
+    # t(1, 0.975) = 12.706205; variance 0.005 x (1/2 + 40/60): blocks of 20, learned 20 and 40.
+    half = 12.706205 * (0.005 * (1 / 2 + 40 / 60)) ** 0.5
+    assert found["low"] == pytest.approx(0.85 - half, abs=1e-5)

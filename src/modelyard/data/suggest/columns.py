@@ -15,6 +15,9 @@ _SAMPLE = 400_000
 """Values that are looked at to guess types by."""
 _MAX_ODD = 0.005
 """Share of values of another type that a column may hold and keep its type."""
+_MAX_SLIPS = 5
+"""Values of another type that a column of few rows may hold, if below twice per hundred."""
+_MOST_ODD = 0.02
 _FEW = 5000
 _CHUNK = 40
 _ASKED = ("integer", "number", "date", "datetime")
@@ -40,7 +43,7 @@ class Column:
     ``kind`` is a field's type, or "empty", or "other" for what no field can be. ``low`` and
     ``high`` are numbers or ISO dates; ``values`` the commonest with their counts, whole where
     ``distinct`` are as many; ``odd`` values that are not of the type, with their counts;
-    ``words`` the mean number of words.
+    ``words`` the mean number of words; ``hint`` why what looks like numbers or dates is text.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Column:
     form: str | None = None
     also: str | None = None
     sample: tuple[str, ...] = ()
+    hint: str = ""
 
     @property
     def num_present(self) -> int:
@@ -109,6 +113,8 @@ def _value(column: Column, markers: Iterable[str]) -> str:
     name = column.sql
     if column.stored == "VARCHAR":
         return _of_text(column, markers)
+    if column.stored.startswith("DECIMAL"):
+        return f"CAST({name} AS DOUBLE)"
     nan = column.stored in ("FLOAT", "DOUBLE")
     return f"CASE WHEN isfinite({name}) THEN {name} END" if nan else name
 
@@ -145,7 +151,9 @@ def _guessed(column: Column, sample: tuple[str, ...] | None) -> Column:
         return column
     found: Guess = guess(column.name, sample)
     some = tuple(dict.fromkeys(value for value in sample if value))[:200]
-    return replace(column, kind=found.kind, form=found.form, also=found.also, sample=some)
+    return replace(
+        column, kind=found.kind, form=found.form, also=found.also, sample=some, hint=found.hint
+    )
 
 
 def _typed(table: Table, columns: list[Column]) -> list[Column]:
@@ -175,8 +183,12 @@ def _with_odd(table: Table, column: Column) -> Column:
     """What is not of the type: marks of a missing value, a few slips, or reason to call it text."""
     odd = _odd(table, column)
     strange = tuple((text, count) for text, count in odd if text not in KNOWN_MARKERS)
-    if sum(count for _, count in strange) > _MAX_ODD * table.num_rows or len(odd) > MAX_VALUES:
-        return replace(column, kind="text", form=None, also=None)
+    num_strange = sum(count for _, count in strange)
+    few = max(_MAX_ODD * table.num_rows, min(_MAX_SLIPS, _MOST_ODD * table.num_rows))
+    if num_strange > few or len(odd) > MAX_VALUES:
+        names = ", ".join(f"{text[:20]!r} ({count})" for text, count in strange[:3])
+        hint = f"most are of type {column.kind}, but not {names}" if strange else ""
+        return replace(column, kind="text", form=None, also=None, hint=hint)
     markers = tuple(sorted(text for text, _ in odd if text in KNOWN_MARKERS))
     return replace(column, markers=markers, odd=strange)
 

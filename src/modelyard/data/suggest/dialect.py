@@ -76,6 +76,15 @@ def find_dialect(path: Path) -> FoundDialect:
     return FoundDialect(delimiter, header, encoding, skipped, columns, ", ".join(said))
 
 
+def header_of(path: Path, dialect: FoundDialect) -> tuple[str, ...]:
+    """The names in the header of another file of the same dialect."""
+    with _opened(path) as file:
+        encoding = "utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
+        lines = _lines(file.read(_SAMPLE).decode(encoding, "ignore"))
+    rows = csv.reader(lines[dialect.skip_rows :], delimiter=dialect.delimiter)
+    return tuple(cell.strip() for cell in next(rows, []))
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell holds a number as the contract reads one: with a point, without spaces."""
     return NUMBER.fullmatch(cell.strip()) is not None

@@ -42,9 +42,21 @@ class Suggested:
 
 
 def suggest_fields(
-    columns: Iterable[Column], header: bool, target: str | None, task: str
+    columns: Iterable[Column],
+    header: bool,
+    target: str | None,
+    task: str,
+    separator: str | None = None,
 ) -> tuple[Suggested, ...]:
-    """A field for each column; ``target`` is the source's name of the column to be learned."""
+    """A field for each column.
+
+    Args:
+        columns: Of the source.
+        header: Whether they have names.
+        target: The source's name of the column to be learned.
+        task: What of it is learned.
+        separator: Of the labels in it, for a multi-label task.
+    """
     found: list[Suggested] = []
     taken: set[str] = set()
     for column in columns:
@@ -57,6 +69,7 @@ def suggest_fields(
         if header and name != column.name:
             tree["header"] = column.name
         if column.name == target:
+            tree |= {} if separator is None else {"separator": separator}
             found.append(_target(column, tree, task))
         else:
             found.append(_feature(column, tree))
@@ -98,7 +111,7 @@ def is_free_text(column: Column) -> bool:
 def widened(low: float, high: float, whole: bool) -> tuple[float, float]:
     """A range with room around what was seen: half its width, to round numbers, at zero if so."""
     if whole and (low, high) == (0, 1):
-        return low, high
+        return 0, 1
     room = (high - low) / 2 or abs(high) / 2 or 1.0
     lower = 0.0 if 0 <= low <= high / 2 or low == 0 else _rounded(low - room, math.floor)
     lower = max(lower, 0.0) if low >= 0 else lower
@@ -120,6 +133,10 @@ def _target(column: Column, tree: dict[str, Any], task: str) -> Suggested:
     if task == "regression":
         tree["type"] = "integer" if column.kind == "integer" else "number"
         evidence.insert(0, f"{column.low:.6g} to {column.high:.6g}, mean {column.mean:.6g}")
+    elif task == "multi-label":
+        tree |= {"type": "category"}
+        shown = ", ".join(str(value) for value, _ in column.values[:3])
+        evidence.insert(0, f"lists of labels, as {shown or column.sample[0]}")
     else:
         tree["type"] = {"integer": "integer", "number": "number"}.get(column.kind, "category")
         if column.stored == "BOOLEAN":
@@ -129,6 +146,9 @@ def _target(column: Column, tree: dict[str, Any], task: str) -> Suggested:
         shown = ", ".join(f"{value} {count}" for value, count in column.values[:4])
         shown += ", ..." if column.distinct > 4 else ""
         evidence.insert(0, f"{column.distinct} classes: {shown}")
+        if column.distinct == 2:
+            later = max(value for value, _ in column.values)
+            evidence.append(f"PR-AUC and rates by group are about {str(later)[:40]!r}")
     return Suggested(_with(tree, constraints), tuple(evidence), column, is_target=True)
 
 
@@ -142,6 +162,7 @@ def _feature(column: Column, tree: dict[str, Any]) -> Suggested:
     if column.kind == "empty":
         return Suggested(tree | {"use": False}, ("no value in any row",), column)
     groups = False
+    evidence += [column.hint] if column.hint else []
     if is_identifier(column):
         tree |= {"type": "string" if column.kind == "text" else column.kind, "use": False}
         groups = column.distinct < 0.9 * column.num_present

@@ -41,16 +41,42 @@ _CLOCKS = (" %H:%M:%S", " %H:%M", "T%H:%M:%S")
 _PACKED_DATE = re.compile("(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 _ENOUGH = 0.98
 """Share of values that must be of a type for it to be the column's."""
+_MOSTLY = 0.6
+_WRITTEN_OTHERWISE = tuple(
+    (re.compile(form), f"numbers {said}")
+    for form, said in (
+        (
+            r"[+-]?([1-9][0-9]{0,2}([,' ][0-9]{3})*|0)([.][0-9]+)?",
+            "with parted thousands: join them",
+        ),
+        (
+            r"[+-]?([0-9]+|[0-9]{1,3}([.' ][0-9]{3})+)(,[0-9]+)?",
+            "with a decimal comma: write a point",
+        ),
+        (r"[+-]?[0-9]+([.,][0-9]+)? ?%", "with a percent sign: write them without"),
+        (
+            r"[$€£¥] ?[+-]?[0-9][0-9.,]*|[0-9][0-9.,]* ?[$€£¥]",
+            "with a currency: write them without",
+        ),
+    )
+)
+_LIKE_DATE = re.compile(
+    r"([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4})([T ].*)?"
+)
 _MAX_INT64 = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A column's type by a sample; ``form`` is strptime's, ``also`` another that fits as well."""
+    """A column's type by a sample; ``form`` is strptime's, ``also`` another that fits as well.
+
+    ``hint`` says why what looks like numbers or dates is text.
+    """
 
     kind: str
     form: str | None = None
     also: str | None = None
+    hint: str = ""
 
 
 def guess(name: str, sample: Iterable[str]) -> Guess:
@@ -67,7 +93,20 @@ def guess(name: str, sample: Iterable[str]) -> Guess:
         return Guess("date")
     if _share(values, re.compile(ISO_TIME).fullmatch) >= _ENOUGH:
         return Guess("datetime")
-    return _of_dates(values) or Guess("text")
+    return _of_dates(values) or Guess("text", hint=_nearly(values))
+
+
+def _nearly(values: list[str]) -> str:
+    """Why texts that a person takes for numbers or dates are none; empty where they are words."""
+    for form, said in _WRITTEN_OTHERWISE:
+        if _share(values, form.fullmatch) >= _ENOUGH:
+            return said
+    if _share(values, _LIKE_DATE.fullmatch) >= _ENOUGH:
+        return "dates in more than one form: write them in one"
+    odd = next((value for value in values if not NUMBER.fullmatch(value)), "")
+    if (share := _share(values, NUMBER.fullmatch)) >= _MOSTLY:
+        return f"{100 * share:.0f} % are numbers, but not {odd[:20]!r}"
+    return ""
 
 
 def _of_numbers(name: str, values: list[str]) -> Guess:

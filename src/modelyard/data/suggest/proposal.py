@@ -8,13 +8,15 @@ from typing import Any
 class Proposal:
     """A ``data`` section as a tree, and the evidence for its keys (``schema.fields.NAME``, ...).
 
-    ``num_rows`` of the source; ``commonest`` is the share of the commonest class, 0 for regression.
+    ``num_rows`` of the source; ``commonest`` is the share of the commonest class, 0 for regression;
+    ``doubtful`` fields are words though most of their values look like numbers or dates.
     """
 
     tree: dict[str, Any]
     notes: dict[str, str]
     num_rows: int
     commonest: float
+    doubtful: tuple[str, ...] = ()
 
 
 def bounds_of(num_rows: int) -> list[dict[str, Any]]:

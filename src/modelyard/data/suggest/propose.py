@@ -56,6 +56,7 @@ def propose(
             proposal = _of_table(files, kind, target, certain)
         else:
             proposal = media.propose_files(files, kind, target)
+            _refuse_zip(source)
         sha256 = files.sha256
     head: dict[str, Any] = {"kind": proposal.tree["kind"], "source": files.source}
     head |= {"query": query} if query is not None else {}
@@ -65,6 +66,19 @@ def propose(
         notes["sha256"] = f"not pinned: read anew each time; now it is {tree['sha256']}"
         tree["sha256"] = None
     return replace(proposal, tree=tree, notes=notes | proposal.notes)
+
+
+def _refuse_zip(source: str) -> None:
+    """A pattern cannot name files within an archive, and paths are what tells their labels.
+
+    Raises:
+        SourceError: the source is a zip.
+    """
+    if source.partition("?")[0].lower().endswith(".zip"):
+        raise SourceError(
+            f"{source} holds a file for each row, which is not read from a zip",
+            "Unpack it, and give the folder.",
+        )
 
 
 def _of_table(files: Gathered, kind: str | None, asked: str | None, certain: bool) -> Proposal:
@@ -81,7 +95,8 @@ def _of_table(files: Gathered, kind: str | None, asked: str | None, certain: boo
         if certain and not target.is_certain:
             raise undecided(usable)
         header = table.dialect is None or table.dialect.header
-        fields = suggest_fields(usable, header, target.column.name, target.task)
+        name, task = target.column.name, target.task
+        fields = suggest_fields(usable, header, name, task, target.separator)
         fields = without_copies(table, fields, target.task)
         if not any(item.is_feature and item.column.distinct > 1 for item in fields):
             raise SourceError(
@@ -139,6 +154,7 @@ def _assembled(
         notes,
         table.num_rows,
         counted / max(goal.column.num_present, 1) if target.task == "classification" else 0.0,
+        tuple(item.name for item in fields if item.column.hint and not item.tree.get("pii")),
     )
 
 
@@ -209,7 +225,11 @@ def _by_target(
         value, fewest = min(column.values, key=lambda item: item[1])
         if fewest - repeats.rows >= _FEWEST:
             return stratified(goal.name)
-        notes["split"] = f"class {value} has {fewest} rows; to stratify, each needs {_FEWEST}"
+        dropped = f", {repeats.rows} repeated rows are dropped" if repeats.rows else ""
+        said = f"class {value} has {fewest} rows{dropped}; to stratify, each needs {_FEWEST}"
+        notes["split"] = said
+        return by_row
+    if task == "multi-label":
         return by_row
     times = [item.name for item in fields if item.tree["type"] in ("date", "datetime")]
     if times:

@@ -97,5 +97,7 @@ def _least(proposal: Proposal) -> float:
 def _why_budget(proposal: Proposal) -> str:
     if proposal.tree["task"] == "regression":
         return "min_score 0: as good as always answering the median; raise it"
+    if proposal.tree["task"] == "multi-label":
+        return "min_score 0: no label right; raise it"
     share = f"{proposal.commonest:.2f}"
     return f"min_score: hardly less than the commonest class's share, {share}; raise it"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.data.suggest.dialect import FoundDialect, find_dialect
+from modelyard.data.suggest.dialect import FoundDialect, find_dialect, header_of
 from modelyard.data.table_files import FORMATS
 from modelyard.errors import SourceError
 
@@ -56,10 +56,10 @@ def is_table(path: Path) -> bool:
 def opened(paths: list[Path]) -> Iterator[Table]:
     """Read CSV, TSV (plain or gzipped) or Parquet files of the same columns into a table.
 
-    The dialect and the columns are those of the first.
+    The dialect and the columns are those of the first; they may stand in another order elsewhere.
 
     Raises:
-        SourceError: one cannot be read, or they hold no rows.
+        SourceError: one cannot be read or has other columns, or they hold no rows.
     """
     import duckdb
 
@@ -84,10 +84,58 @@ def opened(paths: list[Path]) -> Iterator[Table]:
 
 def _delimited(connection: "duckdb.DuckDBPyConnection", paths: list[Path]) -> Table:
     dialect = find_dialect(paths[0])
-    columns = {f"c{index}": "VARCHAR" for index in range(len(dialect.columns))}
+    names = [f"c{index}" for index in range(len(dialect.columns))]
+    connection.execute(f"CREATE TABLE t ({', '.join(f'{name} VARCHAR' for name in names)})")
+    for order, some in _by_order(paths, dialect).items():
+        _read(connection, some, dialect, [names[place] for place in order])
+    query = (
+        "SELECT line, file_path FROM reject_errors JOIN reject_scans USING (scan_id, file_id) "
+        "WHERE error_message LIKE '%unterminated quote%' LIMIT 1"
+    )
+    for line, name in connection.execute(query).fetchall():
+        raise SourceError(
+            f"{Path(name).name}: a quotation mark is opened in line {line} and not closed",
+            "Mend that line: what follows it would be lost.",
+        )
+    ((num_rows,),) = connection.execute("SELECT count(*) FROM t").fetchall()
+    query = "SELECT count(DISTINCT (scan_id, file_id, line)) FROM reject_errors"
+    ((num_ragged,),) = connection.execute(query).fetchall()
+    types = ("VARCHAR",) * len(names)
+    return Table(connection, dialect.columns, types, num_rows, num_ragged, dialect)
+
+
+def _by_order(paths: list[Path], dialect: FoundDialect) -> dict[tuple[int, ...], list[Path]]:
+    """The files by the places that their columns have in the first one.
+
+    Raises:
+        SourceError: one has another column.
+    """
+    found: dict[tuple[int, ...], list[Path]] = {}
+    places = {name: place for place, name in enumerate(dialect.columns)}
+    for path in paths:
+        names = dialect.columns
+        if dialect.header and path is not paths[0]:
+            names = header_of(path, dialect)
+        if sorted(names) != sorted(places):
+            raise SourceError(
+                f"{path.name} has the columns {', '.join(names)}; {paths[0].name} has "
+                f"{', '.join(places)}",
+                "Give files of the same columns.",
+            )
+        found.setdefault(tuple(places[name] for name in names), []).append(path)
+    return found
+
+
+def _read(
+    connection: "duckdb.DuckDBPyConnection",
+    paths: list[Path],
+    dialect: FoundDialect,
+    columns: list[str],
+) -> None:
+    """Add the rows of files with these columns to ``t``."""
     trimmed = ", ".join(f"{_trimmed(name)} AS {name}" for name in columns)
     connection.execute(
-        f"CREATE TABLE t AS SELECT {trimmed} FROM read_csv("  # noqa: S608 - names of our own
+        f"INSERT INTO t BY NAME SELECT {trimmed} FROM read_csv("  # noqa: S608 - names of our own
         "$path, delim=$delim, quote='\"', escape='\"', header=$header, skip=$skip, "
         "encoding=$encoding, columns=$columns, auto_detect=false, ignore_errors=true, "
         "store_rejects=true, rejects_limit=0, max_line_size=16777216, compression=$compression)",
@@ -97,15 +145,10 @@ def _delimited(connection: "duckdb.DuckDBPyConnection", paths: list[Path]) -> Ta
             "header": dialect.header,
             "skip": dialect.skip_rows,
             "encoding": dialect.encoding,
-            "columns": columns,
+            "columns": dict.fromkeys(columns, "VARCHAR"),
             "compression": "gzip" if paths[0].name.lower().endswith(".gz") else "none",
         },
     )
-    ((num_rows,),) = connection.execute("SELECT count(*) FROM t").fetchall()
-    query = "SELECT count(DISTINCT line) FROM reject_errors"
-    ((num_ragged,),) = connection.execute(query).fetchall()
-    types = ("VARCHAR",) * len(columns)
-    return Table(connection, dialect.columns, types, num_rows, num_ragged, dialect)
 
 
 def _parquet(connection: "duckdb.DuckDBPyConnection", paths: list[Path]) -> Table:

@@ -5,8 +5,9 @@ Blocks are the same wherever the reading begins: a block that is done already is
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,20 @@ class Source:
             return self._of_table(done)
         return self._of_media(done)
 
+    @cached_property
+    def files(self) -> tuple[PurePosixPath, ...] | None:
+        """The files that are a row each, in their order; None where rows stand in tables."""
+        from modelyard.data.raw import raw_files
+        from modelyard.data.readers import FORMATS
+
+        paths = tuple(raw_files(self.raw))
+        tables = [path for path in paths if path.name.lower().endswith(FORMATS)]
+        if self.contract.params.kind in ("image", "audio"):
+            return None if len(paths) == 1 and tables else paths
+        # Tables may end in .txt as well: then there is one, and the model learned from such.
+        alone = len(paths) == 1 and not self.contract.learned_from_files
+        return None if self.contract.texts is None or tables or alone else paths
+
     def moved(self, rows: np.ndarray) -> np.ndarray:
         """The positions in the source of rows of blocks, int64 [n], once all is read."""
         if not self.ragged:
@@ -77,9 +92,12 @@ class Source:
         from modelyard.runs.score.table import Judge
 
         contract, places = self.contract, Places()
-        params, optional = contract.params, contract.optional
-        files = () if contract.of_files else table_files(self.raw, params, optional)
-        source = TableSource(params, contract.fields, tuple(files), self.raw)
+        params, texts = contract.params, contract.texts
+        if texts is not None and self.files is not None:
+            source = TableSource(texts, contract.fields, (), self.raw)
+        else:
+            files = table_files(self.raw, params, contract.optional)
+            source = TableSource(params, contract.fields, tuple(files), self.raw)
         judge = Judge(contract)
         for number, batch in enumerate(source.batches(ROWS[params.kind], places)):
             yield None if done(number) else judge.block(batch)
@@ -87,11 +105,10 @@ class Source:
 
     def _of_media(self, done: Callable[[int], bool]) -> Iterator[Block | None]:
         from modelyard.data.raw import raw_files
-        from modelyard.data.readers import FORMATS
 
-        paths = raw_files(self.raw)
-        if len(paths) == 1 and paths[0].name.lower().endswith(FORMATS):  # a packed table
-            yield from self._of_packed(self.raw / paths[0], done)
+        paths = self.files
+        if paths is None:
+            yield from self._of_packed(self.raw / raw_files(self.raw)[0], done)
             return
         size = ROWS[self.contract.params.kind]
         for number, start in enumerate(range(0, len(paths), size)):

@@ -31,7 +31,8 @@ class Contract:
         fields: The columns that are read and checked.
         optional: Fields that a source may lack.
         features: The model's inputs as entries of dataset.json's ``features``.
-        of_files: A row is a text file, and not a line of a table.
+        texts: That for a folder of texts, each file a row; None where the model takes more.
+        learned_from_files: Whether the version's own rows were files.
         root: The project's folder, from which the user's functions are imported.
         state_dir: Where the key of tokens lies.
     """
@@ -40,7 +41,8 @@ class Contract:
     fields: tuple[Field, ...]
     optional: tuple[str, ...]
     features: tuple[dict[str, Any], ...]
-    of_files: bool
+    texts: DataParams | None
+    learned_from_files: bool
     root: Path
     state_dir: Path
 
@@ -76,10 +78,6 @@ def contract_of(
     )
     known = {field.name for field in read}
     optional = tuple(field.name for field in fields if field.name not in known)
-    of_files = data.kind == "text" and has_files(data)
-    if of_files:
-        # The paths of texts to be scored tell nothing.
-        fields = read = tuple(field for field in read if field.type == "text")
     rest = "drop" if data.schema_.rest == "infer" else data.schema_.rest
     expectations = tuple(item for item in data.expectations if _names(item.kwargs) <= known)
     params = data.model_copy(
@@ -95,7 +93,8 @@ def contract_of(
         }
     )
     features = tuple(map(_feature, inputs))
-    return Contract(params, read, optional, features, of_files, root, state_dir)
+    texts, of_files = _of_texts(params, read), has_files(data)
+    return Contract(params, read, optional, features, texts, of_files, root, state_dir)
 
 
 def check_custom_code(contract: Contract, commit: str) -> None:
@@ -114,6 +113,14 @@ def check_custom_code(contract: Contract, commit: str) -> None:
             "so its features could be others",
             f"Score in a checkout of that code: `git worktree add FOLDER {commit[:12]}`.",
         ) from None
+
+
+def _of_texts(params: DataParams, read: tuple[Field, ...]) -> DataParams | None:
+    """The contract of texts that are files: their paths tell nothing, so any will do."""
+    if params.kind != "text" or len(read) != 1:
+        return None
+    schema = params.schema_.model_copy(update={"fields": read})
+    return params.model_copy(update={"source": "**", "schema_": schema})
 
 
 def _names(kwargs: dict[str, Any]) -> set[str]:

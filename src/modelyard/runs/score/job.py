@@ -19,7 +19,7 @@ from typing import Any
 from modelyard.artifacts import Layout, canonical, read_json, write_atomic, write_json
 from modelyard.data.fetch import fetch
 from modelyard.data.outputs import disk_errors
-from modelyard.errors import DataRejected, WorkspaceError
+from modelyard.errors import DataRejected, SourceError, WorkspaceError
 from modelyard.runs.score.answers import answer, to_table
 from modelyard.runs.score.blocks import ROWS, Block, Source
 from modelyard.runs.score.contract import check_custom_code, contract_of
@@ -38,7 +38,7 @@ from modelyard.settings import Settings
 
 REJECTED = Path("scores/rejected")
 """Below the state folder: the refused rows of jobs that gave no result."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class Job:
         self._settings = settings
         self._version = version
         self._output = output.resolve()
-        base, self.source = _place(root, source)
-        self._base = base
+        self._base, located = _place(root, source)
+        self.source = located if self._base == root.resolve() else f"{self._base}{located}"
         package = serving.PackageReader.open(version.folder)
         self._contract = contract_of(
             version.params.data,
             package.schema.inputs,
-            self.source,
+            located,
             root.resolve(),
             settings.state_dir.resolve(),
         )
@@ -149,14 +149,18 @@ class Job:
         blocks.mkdir(exist_ok=True)
         source = Source(self._folder / "raw", self._contract)
         number = -1
-        for number, block in enumerate(source.blocks(lambda number: _is_done(blocks, number))):
-            if block is not None:
-                with disk_errors(self._output):
-                    self._write(blocks, number, block, model)
-            told = read_json(blocks / f"{number:05d}.json")
-            self._rows.update(told["rows"])
-            self._unmet.update(told["unmet"])
-            progress(self._rows["read"])
+        try:
+            for number, block in enumerate(source.blocks(lambda number: _is_done(blocks, number))):
+                if block is not None:
+                    with disk_errors(self._output):
+                        self._write(blocks, number, block, model)
+                told = read_json(blocks / f"{number:05d}.json")
+                self._rows.update(told["rows"])
+                self._unmet.update(told["unmet"])
+                progress(self._rows["read"])
+        except SourceError:
+            shutil.rmtree(self._folder)  # it would be refused again
+            raise
         self._read = source
         self._rows.update(read=len(source.ragged), rejected=len(source.ragged))
         return number + 1
@@ -268,6 +272,10 @@ def _place(root: Path, source: str) -> tuple[Path, str]:
         return root.resolve(), source
     path = Path(source) if Path(source).is_absolute() else root.resolve() / source
     path = Path(os.path.normpath(path))
+    if not path.exists() and not set(source) & set("*?{["):
+        raise SourceError(
+            f"{source}: there is no such file", "Give a file, a folder, a glob or an address."
+        )
     if path.is_relative_to(root.resolve()):
         return root.resolve(), str(path.relative_to(root.resolve()))
     return Path(path.anchor), str(path.relative_to(path.anchor))

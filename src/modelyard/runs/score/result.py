@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from modelyard.artifacts import read_json, sha256_file
@@ -63,20 +63,28 @@ def write_table(path: Path, table: "pa.Table") -> None:
 def write_parts(blocks: Path, result: Path, source: Source) -> list[dict[str, Any]]:
     """The blocks' predictions as parts of the result, rows by their place in the source.
 
+    Where rows are files, column ``file`` has their paths, unless paths tell personal data.
+
     Returns:
         File, rows and sha256 of each, for the manifest.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    fields = source.contract.params.schema_.fields
+    files = None if any(field.pii for field in fields) else source.files
     (result / PREDICTIONS).mkdir()
     parts = []
     for path in sorted(blocks.glob("[0-9]*[0-9].parquet")):
         target = result / PREDICTIONS / f"part-{path.name}"
-        if source.ragged:
+        if source.ragged or files is not None:
             table = pq.read_table(path)
-            rows = pa.array(source.moved(table.column("row").to_numpy()))
-            write_table(target, table.set_column(0, "row", rows))
+            rows = source.moved(table.column("row").to_numpy())
+            table = table.set_column(0, "row", pa.array(rows))
+            if files is not None:
+                names = [_shown(files[row]) for row in rows]
+                table = table.add_column(1, "file", pa.array(names, pa.string()))
+            write_table(target, table)
         else:
             os.link(path, target)
         rows = pq.read_metadata(target).num_rows
@@ -84,6 +92,10 @@ def write_parts(blocks: Path, result: Path, source: Source) -> list[dict[str, An
             {"file": f"{PREDICTIONS}/{target.name}", "rows": rows, "sha256": sha256_file(target)}
         )
     return parts
+
+
+def _shown(path: PurePosixPath) -> str:
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def write_quarantine(blocks: Path, path: Path, source: Source) -> list[str]:
