@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COPY = 1 - 1e-6
+_FIRST_ROWS = 4096
 
 
 def read_targets(stage: Stage, params: DataParams) -> Targets:
@@ -210,6 +211,8 @@ def _is_renamed(stage: Stage, name: str, target: np.ndarray) -> bool:
     values: dict[int, Any] = {}
     most = len(np.unique(target))
     for _, table in stage.tables([name]):
+        if len(table.column(0)[:_FIRST_ROWS].unique()) > most + 1:
+            return False
         column: pa.Array = table.column(0).combine_chunks()
         encoded = column if _is_dictionary(column) else column.dictionary_encode()
         missing = len(encoded.dictionary)
