@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install run stop test check deps reference bench-overhead bench-data bench-recipes bench-promotion clean
+.PHONY: help install run stop test check deps reference bench-overhead bench-data bench-recipes bench-promotion bench-serving clean
 
 help:            ## show these targets
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,6 +51,9 @@ bench-recipes: install  ## each recipe beside scikit-learn's models on the same 
 
 bench-promotion: install  ## an alias moved in MLflow to the first answer by that version; swaps under load
 	$(BIN)/python benchmarks/promotion.py
+
+bench-serving: install  ## the server beside plain FastAPI and a bare echo (needs Debian's wrk)
+	$(BIN)/python benchmarks/serving.py
 
 clean: install    ## stop the services and remove what runs made (data, models, reports, .modelyard)
 	@$(BIN)/modelyard down

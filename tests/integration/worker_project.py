@@ -45,7 +45,7 @@ class Yard:
         return self.api.flow_runs(filters, 50)
 
     def ended(self, flow_run_id: str) -> FlowRun:
-        return until(lambda: if_ended(self.api.flow_run(flow_run_id)), 120)
+        return until(lambda: if_ended(self.api.flow_run(flow_run_id)), 240)
 
     def emit(self, event: str, resource: str, payload: dict[str, Any]) -> None:
         body = {
