@@ -61,7 +61,7 @@ class Messenger:
             "end_time": {"after_": since.isoformat()},
         }
         told: dict[str, int] = note["told"]
-        titles, ended = [], api.flow_runs(filters, _LIMIT)
+        titles, ended = [], _all(api, filters)
         for run in reversed(ended):
             if told.get(run.state_id, 0) < _TRIES:
                 title, text = compose(api, run)
@@ -84,6 +84,16 @@ class Messenger:
             return json.loads(self._note.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {"since": datetime.now(UTC).isoformat(), "told": {}}
+
+
+def _all(api: PrefectApi, filters: dict[str, Any]) -> list[FlowRun]:
+    """However many there are: a night of failures is more than Prefect gives at once."""
+    found: list[FlowRun] = []
+    while page := api.flow_runs(filters, _LIMIT, offset=len(found)):
+        found += page
+        if len(page) < _LIMIT:
+            break
+    return found
 
 
 def compose(api: PrefectApi, run: FlowRun) -> tuple[str, str]:

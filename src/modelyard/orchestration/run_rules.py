@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelyard.errors import WorkspaceError
+from modelyard.yaml_text import load_yaml
 
 RUNS_YAML = "infra/runs.yaml"
 TRAINING = "training"
@@ -44,8 +45,7 @@ def load(root: Path) -> RunRules:
 
     path = root / RUNS_YAML
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        tree = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe loader
+        tree = load_yaml(path.read_text(encoding="utf-8"))
         return RunRules.model_validate(tree or {})
     except FileNotFoundError:
         raise WorkspaceError(

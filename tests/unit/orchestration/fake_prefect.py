@@ -17,7 +17,9 @@ class FakePrefect(PrefectApi):
         return self.tables.get(kind, [])
 
     def flow_runs(self, filters: dict[str, Any], limit: int, **more: Any) -> list[FlowRun]:
-        return [FlowRun.parse(tree) for tree in self.tables.get("flow_runs", [])]
+        first = more.get("offset", 0)
+        found = self.tables.get("flow_runs", [])[first : first + limit]
+        return [FlowRun.parse(tree) for tree in found]
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         self.calls.append((method, path, body))

@@ -115,6 +115,15 @@ def test_hook_and_mail_get_reason_step_and_link_once(
         assert "modelyard runs continue 20260105-060000-1f2e" in text
 
 
+def test_a_night_of_failures_is_told_whole(
+    tmp_path: Path, receivers: tuple[Any, Any], prefect: FakePrefect
+) -> None:
+    prefect.tables["flow_runs"] = [failed_run(number) for number in range(100)]
+    path = addresses(tmp_path, f"json://127.0.0.1:{receivers[0].server_port}")
+    assert len(Messenger(tmp_path, path).tell(prefect)) == 100
+    assert len(receivers[0].taken) == 100
+
+
 def test_a_retry_that_fails_is_told_again(
     tmp_path: Path, receivers: tuple[Any, Any], prefect: FakePrefect
 ) -> None:
