@@ -172,6 +172,8 @@ def _checklist(proposal: "Proposal") -> list[str]:
         lines += [f"{what}: {', '.join(found)}"] if found else []
     unused = [f["name"] for f in fields if f.get("use") is False and not f.get("pii")]
     lines += [f"not learned from: {', '.join(unused)}"] if unused else []
+    if repeated := proposal.notes.get("clean"):
+        lines.append(f"{repeated}: they are left out (clean.duplicates)")
     if refused := proposal.notes.get("max_rejected"):
         lines.append(f"max_rejected is {tree['max_rejected']}: {refused}")
     for name in proposal.doubtful:

@@ -26,6 +26,7 @@ def test_a_file_from_elsewhere_becomes_a_recipe(
     assert invoke("init", "../My Loans.csv", cwd=project) == 0
     said = capsys.readouterr().out
     assert "copied ../My Loans.csv to source/My Loans.csv" in said
+    assert "- 50 rows equal an earlier one: they are left out (clean.duplicates)" in said
     assert said.splitlines()[-1] == "then: modelyard run --recipe recipes/my-loans.yaml"
     text = (project / "recipes/my-loans.yaml").read_text()
     params = parse(yaml.safe_load(text))
@@ -133,5 +134,6 @@ def test_what_is_refused_or_doubtful_is_said(
     (project / "t.csv").write_text(f"x,z,kind\n{''.join(rows)}1\n2\n")
     assert invoke("init", "t.csv", "--name", "t", cwd=project) == 0
     said = capsys.readouterr().out
+    assert "rows equal an earlier one" not in said
     assert "- max_rejected is 0.04: 2 rows are refused now, 2 as ragged" in said
     assert "- read as words: x: numbers with a decimal comma: write a point; " in said

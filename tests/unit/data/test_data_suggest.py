@@ -289,3 +289,27 @@ def test_classes_that_repeats_thin_out_are_not_stratified_and_the_note_says_so(
     source = write(tmp_path, table({"x": [1, 2, 3, 4], "z": ["u", "v", "w"], "y": ["a", "b"]}))
     proposal, _ = proposed(tmp_path, source)
     assert "class a has 60 rows, 108 repeated rows are dropped" in proposal.notes["split"]
+
+
+@pytest.mark.parametrize("patient", [lambda row: f"P{row % 15}", lambda row: 700 + row * row % 43])
+def test_rows_of_one_person_stay_together(tmp_path: Path, patient: Callable[[int], object]) -> None:
+    source = write(tmp_path, table({"patient_id": patient, "x": SPREAD, "y": ["a", "b"]}))
+    proposal, params = proposed(tmp_path, source)
+    assert not params.data.field("patient_id").use
+    assert proposal.tree["split"]["type"] == "group"
+    assert proposal.tree["leakage"]["groups"] == ["patient_id"]
+
+
+def test_a_class_beside_a_text_is_the_target_wherever_it_stands(tmp_path: Path) -> None:
+    lines = "".join(
+        f"{['ham', 'spam'][row % 2]}\tcall me again number {row}\n" for row in range(90)
+    )
+    proposal, params = proposed(tmp_path, write(tmp_path, lines, "sms.txt"), certain=True)
+    assert (params.data.kind, params.data.target) == ("text", "column_0")
+    assert proposal.notes["target"] == "the only one beside texts"
+
+
+def test_a_class_that_may_mean_missing_is_pointed_out(tmp_path: Path) -> None:
+    source = write(tmp_path, table({"x": SPREAD, "y": ["yes", "no", "NA"]}))
+    proposal, _ = proposed(tmp_path, source)
+    assert "'NA' may mean missing: then add to missingValues" in proposal.notes["schema.fields.y"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelyard.data.suggest.columns import MAX_VALUES, Column
+from modelyard.data.suggest.guess import PERHAPS_MISSING
 from modelyard.data.suggest.personal import is_sensitive, personal_reason
 
 MAX_ENUM = 12
@@ -18,6 +19,13 @@ _MANY_ROWS = 50
 _IDENTIFIER = re.compile(
     r"(^|[\W_])(id|ids|uuid|guid|key|code|nr|no|num|number|index|row|rownum|record)s?$|Id$|ID$"
 )
+
+_SUBJECT = re.compile(
+    r"(^|[\W_])(patient|customer|client|user|person|subject|member|employee|student|driver|speaker"
+    r"|household|device|session)[ _-]?(id|uuid|key|code|nr|no|num|number)$",
+    re.IGNORECASE,
+)
+_MANY_SUBJECTS = 10
 
 
 @dataclass(frozen=True)
@@ -90,9 +98,11 @@ def field_name(text: str, taken: set[str]) -> str:
 
 
 def is_identifier(column: Column) -> bool:
-    """Whether a column names its row rather than telling something about it."""
+    """Whether a column names its row, or whose row it is, rather than telling something of it."""
     if column.num_rows < _MANY_ROWS or column.kind not in ("integer", "text"):
         return False
+    if _SUBJECT.search(column.name) and column.distinct >= _MANY_SUBJECTS:
+        return True
     named = _IDENTIFIER.search(column.name) is not None
     if column.kind == "integer":
         counted = column.is_unique and column.high - column.low + 1 == column.num_present
@@ -146,6 +156,7 @@ def _target(column: Column, tree: dict[str, Any], task: str) -> Suggested:
         shown = ", ".join(f"{value} {count}" for value, count in column.values[:4])
         shown += ", ..." if column.distinct > 4 else ""
         evidence.insert(0, f"{column.distinct} classes: {shown}")
+        evidence += _marks(column)
         if column.distinct == 2:
             later = max(value for value, _ in column.values)
             evidence.append(f"PR-AUC and rates by group are about {str(later)[:40]!r}")
@@ -209,6 +220,7 @@ def _constraints(column: Column, tree: dict[str, Any], evidence: list[str]) -> d
             evidence.append(f"{no} or {yes}")
         case "category":
             evidence.append(f"{column.distinct} categories")
+            evidence += _marks(column)
             few = 1 < column.distinct <= MAX_ENUM and column.num_present >= 20 * column.distinct
             if few and len(column.values) <= MAX_VALUES:
                 return {"enum": sorted(value for value, _ in column.values)}
@@ -223,6 +235,12 @@ def _strange_bounds(column: Column) -> list[str]:
         if len(digits) > 1 and set(digits) == {"9"} and far:
             return [f"{bound:.6g} may mean missing: then add {f'{bound:g}'!r} to missingValues"]
     return []
+
+
+def _marks(column: Column) -> list[str]:
+    """Words among the categories that may stand for a missing value."""
+    found = ", ".join(repr(value) for value, _ in column.values if value in PERHAPS_MISSING)
+    return [f"{found} may mean missing: then add to missingValues"] if found else []
 
 
 def _missing(column: Column) -> list[str]:

@@ -81,8 +81,10 @@ def choose_target(columns: tuple[Column, ...], asked: str | None) -> Target:
     last = usable[-1]
     task = task_of(last)
     few = task == "multi-label" or (task == "classification" and last.distinct <= _MAX_COUNTED)
-    few = few and last is columns[-1]
-    return _target(last, "the last column: a guess", is_certain=few)
+    alone = len(usable) == 1 and is_free_text(columns[-1])
+    few = few and (last is columns[-1] or alone)
+    reason = "the only one beside texts" if alone else "the last column: a guess"
+    return _target(last, reason, is_certain=few)
 
 
 def _target(column: Column, reason: str, *, is_certain: bool) -> Target:

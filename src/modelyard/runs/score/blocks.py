@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,12 +65,12 @@ class Source:
         return self._of_media(done)
 
     @cached_property
-    def files(self) -> tuple[PurePosixPath, ...] | None:
+    def files(self) -> list[Path] | None:
         """The files that are a row each, in their order; None where rows stand in tables."""
         from modelyard.data.raw import raw_files
         from modelyard.data.readers import FORMATS
 
-        paths = tuple(raw_files(self.raw))
+        paths = raw_files(self.raw)
         tables = [path for path in paths if path.name.lower().endswith(FORMATS)]
         if self.contract.params.kind in ("image", "audio"):
             return None if len(paths) == 1 and tables else paths

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.artifacts import read_json, sha256_file
@@ -94,7 +94,7 @@ def write_parts(blocks: Path, result: Path, source: Source) -> list[dict[str, An
     return parts
 
 
-def _shown(path: PurePosixPath) -> str:
+def _shown(path: Path) -> str:
     return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
