@@ -110,7 +110,7 @@ def _check_scalar(
     for problem in values.problems:
         problem_at[problem.index] = True
         null[problem.index] = problem.missing
-        if problem.missing and field.name in params.targets:
+        if problem.missing and params.needs(field):
             refuse(problem.index, problem.value, MISSING_TARGET)
             found.append(replace(found.pop(), allowed=not field.constraints.required))
         elif not problem.missing or field.constraints.required:

@@ -56,7 +56,7 @@ def build_suite(params: DataParams, present: dict[str, int]) -> list[Expected]:
     suite = _of_media(params.media, columns)
     for item in params.schema_.fields:
         if item.name != params.media.name:
-            required = item.constraints.required or item.name in params.targets
+            required = item.constraints.required or params.needs(item)
             origin = f"data.schema.fields.{item.name}"
             dtype = "str" if item.pii else DTYPES[item.type]
             if dtype == "int64" and present[item.name] < present["row"]:

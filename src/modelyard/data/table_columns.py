@@ -136,6 +136,8 @@ class _Parsed:
 
 def _from_text(field: Field, *, trim: bool) -> _Parsed:
     match field.type:
+        case "number" | "integer" if field.is_written_otherwise:
+            return _from_number(field)
         case "number":
             return _Parsed(
                 "TRY_CAST({raw} AS DOUBLE)", "isfinite({value}) AND NOT contains({raw}, '_')"
@@ -160,6 +162,22 @@ def _from_text(field: Field, *, trim: bool) -> _Parsed:
             return _from_moment(field)
         case _:
             return _Parsed(_trimmed() if trim else "{raw}", "true")
+
+
+def _from_number(field: Field) -> _Parsed:
+    """A number with a decimal comma, or with thousands parted."""
+    group, point = re.escape(field.group_char), re.escape(field.decimal_char)
+    whole = rf"([0-9]+|[0-9]{{1,3}}({group}[0-9]{{3}})+)" if group else "[0-9]+"
+    form, kind = rf"[+-]?{whole}", "BIGINT"
+    if field.type == "number":
+        form, kind = rf"[+-]?({whole}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?", "DOUBLE"
+    text = "trim({raw})"
+    if group:
+        text = f"replace({text}, {quoted(field.group_char)}, '')"
+    text = f"replace({text}, {quoted(field.decimal_char)}, '.')"
+    fits = f"regexp_full_match(trim({{raw}}), {quoted(form)})"
+    value = f"CASE WHEN {fits} THEN TRY_CAST({text} AS {kind}) END"
+    return _Parsed(value, "isfinite({value})" if kind == "DOUBLE" else "{value} IS NOT NULL")
 
 
 def _from_moment(field: Field) -> _Parsed:
@@ -223,7 +241,7 @@ def _missing(field: Field, absent: str, params: DataParams) -> Iterator[Broken]:
     required = field.constraints.required or (params.kind == "text" and field.type == "text")
     if required:
         yield Broken(absent, "is required and missing")
-    elif field.name in params.targets:
+    elif params.needs(field):
         yield Broken(absent, MISSING_TARGET, allowed=True)
 
 

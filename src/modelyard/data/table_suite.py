@@ -30,7 +30,7 @@ def table_suite(params: DataParams, columns: dict[str, Field]) -> list[Expected]
     for field in columns.values():
         undeclared = "data.features" if params.features else "data.schema.rest"
         origin = f"data.schema.fields.{field.name}" if field.name in declared else undeclared
-        required = field.constraints.required or field.name in params.targets
+        required = field.constraints.required or params.needs(field)
         required = required or (params.kind == "text" and field.type == "text")
         suite += field_rules(field, origin, DTYPES[field.type], required=required)
     for index, expectation in enumerate(params.expectations):

@@ -93,16 +93,17 @@ def several(flags: dict[str, np.ndarray]) -> Targets:
     )
 
 
-def separated(texts: Sequence[str], separator: str, params: DataParams) -> Targets:
-    """Labels that stand in one text, divided by ``separator``; an empty text has none.
+def separated(texts: Sequence[str | None], separator: str, params: DataParams) -> Targets:
+    """Labels that stand in one text, divided by ``separator``; an empty or missing one has none.
 
     Raises:
         DataRejected: there are more than ``MAX_LABELS``, or a label is in all rows.
     """
-    known: dict[str, list[str]] = {}
+    known: dict[str | None, list[str]] = {}
     for text in texts:
         if text not in known:
-            known[text] = [part.strip() for part in text.split(separator) if part.strip()]
+            parts = (part.strip() for part in (text or "").split(separator))
+            known[text] = [part for part in parts if part]
     labels = sorted({label for parts in known.values() for label in parts})
     if len(labels) > MAX_LABELS:
         raise DataRejected(

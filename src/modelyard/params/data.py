@@ -157,6 +157,13 @@ class DataParams(Section):
             raise ValueError("kind text needs exactly one field of type text")
         if self.kind in MEDIA_KINDS and self.features:
             raise ValueError(f"features are for tables and texts, not for kind {self.kind}")
+        if self.kind in MEDIA_KINDS:
+            for field in self.schema_.fields:
+                if field.is_written_otherwise:
+                    raise ValueError(
+                        f"field {field.name!r}: decimalChar and groupChar are for tables and "
+                        f"texts, not for kind {self.kind}"
+                    )
         if self.kind in MEDIA_KINDS and self.schema_.rest == "infer":
             raise ValueError(f"schema.rest: infer is for tables, not for kind {self.kind}")
         return self
@@ -191,6 +198,13 @@ class DataParams(Section):
     def targets(self) -> tuple[str, ...]:
         """The fields of the target: one, but for a multi-label one of several booleans."""
         return (self.target,) if isinstance(self.target, str) else self.target
+
+    def needs(self, field: Field) -> bool:
+        """Whether nothing is learned from a row without a value of ``field``.
+
+        That is so of a target, unless it lists labels: there may be none.
+        """
+        return field.name in self.targets and field.separator is None
 
     def field(self, name: str) -> Field:
         """The field called ``name``."""

@@ -1,7 +1,7 @@
 """The schema: which columns there are, of what type, and what every value must fulfil.
 
 Terms follow Frictionless Table Schema (fields, type, constraints, missingValues, trueValues,
-falseValues, dialect); ``use``, ``sensitive``, ``pii``, ``header``, ``fit`` and ``rest`` are
+falseValues, decimalChar, groupChar, dialect); ``use``, ``sensitive``, ``pii``, ``header``, ``fit`` and ``rest`` are
 Modelyard's.
 """
 
@@ -89,8 +89,9 @@ class Field(Section):
     ``header`` is the column's name in the source where ``name`` is another one. ``use: false``
     keeps a column out of the features: it is checked, and may split or group the rows. ``pii``
     means ``use: false``.
-    ``format`` is that of strptime, for dates; without it they are ISO 8601. ``separator`` divides
-    the labels of a multi-label target that is one text.
+    ``format`` is that of strptime, for dates; without it they are ISO 8601. Numbers may have a
+    ``decimalChar`` and, each three digits, a ``groupChar``. ``separator`` divides the labels of a
+    multi-label target that is one text.
     """
 
     name: Annotated[str, Key(min_length=1)]
@@ -100,6 +101,8 @@ class Field(Section):
     sensitive: bool = False
     pii: bool = False
     format: str | None = None
+    decimal_char: Annotated[Literal[".", ","], Key(alias="decimalChar")] = "."
+    group_char: Annotated[Literal["", ".", ",", " ", "'"], Key(alias="groupChar")] = ""
     separator: Annotated[str | None, Key(min_length=1, max_length=1)] = None
     true_values: Annotated[Texts, Key(alias="trueValues")] = ("true", "True", "1", "yes")
     false_values: Annotated[Texts, Key(alias="falseValues")] = ("false", "False", "0", "no")
@@ -175,6 +178,26 @@ class Field(Section):
         if both := set(self.true_values) & set(self.false_values):
             raise ValueError(f"field {self.name!r}: {sorted(both)[0]!r} is both true and false")
         return self
+
+    @model_validator(mode="after")
+    def _written_as_numbers_are(self) -> Self:
+        if self.is_written_otherwise:
+            if self.type not in NUMERIC:
+                raise ValueError(
+                    f"field {self.name!r} is of type {self.type}: decimalChar and groupChar are "
+                    "for numbers"
+                )
+            if self.decimal_char == self.group_char:
+                raise ValueError(
+                    f"field {self.name!r}: {self.group_char!r} cannot both part thousands and "
+                    "stand before the fraction"
+                )
+        return self
+
+    @property
+    def is_written_otherwise(self) -> bool:
+        """Whether its numbers are not those of programming languages."""
+        return (self.decimal_char, self.group_char) != (".", "")
 
     @property
     def column(self) -> str:

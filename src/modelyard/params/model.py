@@ -24,7 +24,7 @@ NonNegative = Annotated[float, Key(ge=0)]
 Count = Annotated[int, Key(ge=1)]
 Seed = Annotated[int, Key(ge=0, lt=2**32)]
 Workers = Annotated[int, Key(ge=1, le=64)]
-PromoteMode = Literal["auto", "manual"]
+PromoteMode = Literal["auto", "manual", "approve"]
 Fraction = Annotated[float, Key(ge=0, lt=1)]
 
 
@@ -176,20 +176,28 @@ class Budgets(Section):
     """Absolute bounds that every version must keep.
 
     They are on the lower interval end of the task's main metric, one-row latency (p50) and file
-    size.
+    size; on the shipped file's recall of each class (or label), and on the lower interval end of
+    the main metric in each sensitive group that is large enough to be compared.
     """
 
     min_score: Annotated[float, Key(ge=-1, le=1)] | None = None
     max_latency_ms: Positive | None = None
     max_size_mb: Positive | None = None
+    min_class_recall: Annotated[float, Key(ge=0, le=1)] | None = None
+    min_group_score: Annotated[float, Key(ge=-1, le=1)] | None = None
 
 
 class PromoteParams(Section):
-    """The gate; ``margin`` is the largest loss of accuracy against the champion that the interval may admit."""  # noqa: E501 - docs/reference has it whole
+    """The gate; ``margin`` is the largest loss of accuracy against the champion that the interval may admit.
+
+    What passed it goes live at once (``auto``), waits for `modelyard promote` or an alias
+    (``manual``), or for a person in Prefect's UI (``approve``), for ``approval_minutes`` at most.
+    """  # noqa: E501 - docs/reference has it whole
 
     mode: PromoteMode = "auto"
     margin: Fraction = 0.02
     budgets: Budgets = Budgets()
+    approval_minutes: Positive = 60.0
 
 
 class Params(Section):

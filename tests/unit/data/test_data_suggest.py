@@ -258,7 +258,10 @@ def test_a_target_that_cannot_be_says_why_though_nobody_asked_for_it(tmp_path: P
     with pytest.raises(ParamsError, match="nothing in the source says") as caught:
         propose(Layout(tmp_path), source, certain=True)
     assert "Not label: it has the same value in every row." in caught.value.remedy
-    assert "(numbers with a decimal comma: write a point)" in caught.value.remedy
+    assert (
+        "(numbers with a decimal comma: give it type: number and decimalChar: ',')"
+        in caught.value.remedy
+    )
 
 
 def test_lists_of_labels_are_a_multi_label_target(tmp_path: Path) -> None:

@@ -219,7 +219,6 @@ def test_regression_and_multi_label_targets(tmp_path: Path) -> None:
         tmp_path / "tags",
         rows,
         schema__fields=fields(city={"separator": "|"}),
-        schema__missingValues=["?"],
         target="city",
         task="multi-label",
         split={"type": "hash"},
@@ -232,6 +231,28 @@ def test_regression_and_multi_label_targets(tmp_path: Path) -> None:
         [1, 0, 1],
         [0, 0, 0],
     ]
+
+
+def test_numbers_may_have_a_decimal_comma_and_parted_thousands(tmp_path: Path) -> None:
+    rows = people(60)
+    values = ["1.234,5", "1234,5", "-0,25", "7", "1,5e3", "1.5", "12.34,5", "1,2,3", ""]
+    for row, text in zip(rows, values, strict=False):
+        row[1] = text
+    for row in rows[len(values) :]:
+        row[1] = row[1].replace(".", ",")
+    income = {"decimalChar": ",", "groupChar": "."}
+    dataset = made(
+        tmp_path,
+        written(rows, delimiter=";"),
+        schema__fields=fields(income=income),
+        dialect={"delimiter": ";"},
+        max_rejected=0.1,
+    )
+    found = rows_of(dataset)
+    assert [found[row]["income"] for row in range(5)] == [1234.5, 1234.5, -0.25, 7, 1500]
+    assert found[8]["income"] is None
+    refused = [(row, value, reason) for row, _, value, reason in quarantined(dataset)]
+    assert refused == [(row, values[row], "is not a number") for row in (5, 6, 7)]
 
 
 def test_far_dates_are_compared_as_they_are_and_others_refused(tmp_path: Path) -> None:

@@ -47,11 +47,11 @@ _WRITTEN_OTHERWISE = tuple(
     for form, said in (
         (
             r"[+-]?([1-9][0-9]{0,2}([,' ][0-9]{3})*|0)([.][0-9]+)?",
-            "with parted thousands: join them",
+            "with parted thousands: give it type: number and groupChar",
         ),
         (
             r"[+-]?([0-9]+|[0-9]{1,3}([.' ][0-9]{3})+)(,[0-9]+)?",
-            "with a decimal comma: write a point",
+            "with a decimal comma: give it type: number and decimalChar: ','",
         ),
         (r"[+-]?[0-9]+([.,][0-9]+)? ?%", "with a percent sign: write them without"),
         (
