@@ -1,4 +1,4 @@
-"""The scores in their place, in one move."""
+"""The scores in their place."""
 
 from time import perf_counter
 

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     """Where messages about failed runs go, mode 0600; by default ``state_dir/notify``."""
     sql_password_file: Path | None = None
     """A file of mode 0600 with the password for an SQL ``data.source``."""
+    api_key_file: Path | None = None
+    """A file of mode 0600 with the key that is shown to the model server.
+
+    By default ``state_dir/keys/own-api-key``, which the first `modelyard key add` makes.
+    """
     run_id: str | None = None
     """Set for the process of an isolated run."""
     prefect_port: int = 4200
@@ -75,6 +80,11 @@ class Settings(BaseSettings):
     def notify(self) -> Path:
         """The file of the addresses that are told of failed runs."""
         return self.notify_file or self.state_dir / "notify"
+
+    @property
+    def own_api_key(self) -> Path:
+        """The file of the key that the command line shows to the model server."""
+        return self.api_key_file or self.key_folder / "own-api-key"
 
     @property
     def services_file(self) -> Path:

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from modelyard.artifacts import Layout
+from modelyard.data.source import is_address
 from modelyard.errors import SourceError
-
-_SCHEMES = ("package:", "http://", "https://", "s3://", "://")
 
 
 def suggest_command(
@@ -24,18 +23,13 @@ def suggest_command(
     typer.echo(data_yaml(proposal), nl=False)
 
 
-def is_remote(source: str) -> bool:
-    """Whether a source is no path."""
-    return source.startswith(_SCHEMES[:-1]) or _SCHEMES[-1] in source
-
-
 def in_project(source: str, here: Path, root: Path) -> str:
     """A source as params.yaml names it: a path from the project's folder, anything else as it is.
 
     Raises:
         SourceError: the path leads out of the project.
     """
-    if is_remote(source):
+    if is_address(source):
         return source
     path = Path(here, source)
     # Not resolved: a link in the project is for fetch to judge.

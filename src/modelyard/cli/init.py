@@ -2,15 +2,21 @@
 
 import re
 import shutil
+import tempfile
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from modelyard.artifacts import Layout, sha256_file, write_atomic
-from modelyard.cli.expect import in_project, is_remote
+from modelyard.cli.expect import in_project
+from modelyard.data.outputs import remove
+from modelyard.data.source import is_address
 from modelyard.errors import SourceError, WorkspaceError
+from modelyard.runs.git import git
 
 if TYPE_CHECKING:
     from modelyard.data.suggest import Proposal
@@ -51,33 +57,23 @@ def init_command(  # noqa: PLR0913 - what the command takes
             "Give --name, or --replace to make this dataset the project's own.",
         )
     path = _output(root, here, output, name, replace=replace, force=force)
-    place, copied = _brought(source, here, root, force=force)
-    try:
-        proposal = propose(
-            Layout(Path()), place, kind=kind, target=target, query=query, certain=True
-        )
+    with _brought(source, here, root, force=force) as (place, copied):
+        layout = Layout(copied or Path())
+        proposal = propose(layout, place, kind=kind, target=target, query=query, certain=True)
         text = recipe(proposal, name)
         parse(read_text(text))
-    except BaseException:
+        write_atomic(path, text.encode())
         if copied is not None:
-            _remove(copied)
-            if not any(copied.parent.iterdir()):
-                copied.parent.rmdir()
-        raise
-    write_atomic(path, text.encode())
+            remove(root / place)
+            (copied / place).rename(root / place)
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    if copied is not None:
-        console.print(f"copied {source} to {place}", highlight=False, markup=False)
-        if _size(copied) > _LARGE:
-            console.print(
-                "  it is large for git: a remote (s3://, https://) may be the better place for it",
-                highlight=False,
-            )
-    console.print(f"wrote {shown}, for {proposal.num_rows} rows", highlight=False, markup=False)
-    for line in _checklist(proposal):
-        console.print(f"  - {line}", highlight=False, markup=False)
-    run = "modelyard run" if replace else f"modelyard run --recipe {shown}"
-    console.print(f"then: {run}", highlight=False, markup=False)
+    lines = [f"copied {source} to {place}"] if copied is not None else []
+    lines += _of_git(root, place, proposal)
+    lines += [f"wrote {shown}, for {proposal.num_rows} rows"]
+    lines += [f"  - {line}" for line in _checklist(proposal)]
+    lines += ["then: modelyard run" + ("" if replace else f" --recipe {shown}")]
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def _output(
@@ -103,21 +99,27 @@ def _output(
     return path
 
 
-def _brought(source: str, here: Path, root: Path, *, force: bool) -> tuple[str, Path | None]:
-    """The source as params.yaml names it; what lies outside of the project is copied into it.
+@contextmanager
+def _brought(
+    source: str, here: Path, root: Path, *, force: bool
+) -> Iterator[tuple[str, Path | None]]:
+    """The source as params.yaml names it, and the folder in which a copy has that name.
+
+    Only what lies outside of the project is copied. The folder is beside the copy's place, and is
+    removed at the end.
 
     Raises:
         SourceError: there is no such file, another one of its name was copied before, or a link
             leads out of the folder.
     """
-    if is_remote(source):
-        return source, None
     path = Path(here, source).resolve()
-    if path.is_relative_to(root.resolve()) or not path.exists():
-        return in_project(source, here, root), None
+    if is_address(source) or path.is_relative_to(root.resolve()) or not path.exists():
+        yield in_project(source, here, root), None
+        return
     target = root / SOURCES / path.name
     if target.is_file() and path.is_file() and sha256_file(target) == sha256_file(path):
-        return f"{SOURCES}/{path.name}", None
+        yield f"{SOURCES}/{path.name}", None
+        return
     if target.exists() and not force:
         raise SourceError(
             f"{SOURCES}/{path.name} is there already, and is another file than {source}",
@@ -125,13 +127,21 @@ def _brought(source: str, here: Path, root: Path, *, force: bool) -> tuple[str, 
         )
     if path.is_dir():
         _refuse_links_out(path, source)
-    _remove(target)
     target.parent.mkdir(exist_ok=True)
-    if path.is_dir():
-        shutil.copytree(path, target)
-    else:
-        shutil.copyfile(path, target)
-    return f"{SOURCES}/{path.name}", target
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=".init-"))
+    (folder / ".gitignore").write_text("*\n")
+    copy = folder / SOURCES / path.name
+    copy.parent.mkdir()
+    try:
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        else:
+            shutil.copyfile(path, copy)
+        yield f"{SOURCES}/{path.name}", folder
+    finally:
+        shutil.rmtree(folder)
+        if not any(target.parent.iterdir()):
+            target.parent.rmdir()
 
 
 def _refuse_links_out(folder: Path, source: str) -> None:
@@ -181,11 +191,41 @@ def _checklist(proposal: "Proposal") -> list[str]:
     return [*lines, "every bound (minimum, maximum, enum) is a guess: edit what you know better"]
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _is_personal(proposal: "Proposal") -> bool:
+    return any(field.get("pii") for field in proposal.tree["schema"]["fields"])
+
+
+def _of_git(root: Path, place: str, proposal: "Proposal") -> list[str]:
+    """Have git ignore a copy with personal data; what there is to say of git and the copy."""
+    path = root / place
+    if not place.startswith(f"{SOURCES}/") or not path.exists():
+        return []
+    if _is_personal(proposal):
+        _ignore(root, place)
+        lines = [f"  it holds personal data: .gitignore leaves {place} out of git"]
+        if _is_tracked(root, place):
+            lines += [f'  git has it all the same: `git rm -r --cached "{place}"` takes it out']
+        return lines
+    if _size(path) > _LARGE:
+        return ["  it is large for git: a remote (s3://, https://) may be the better place for it"]
+    return []
+
+
+def _is_tracked(root: Path, place: str) -> bool:
+    try:
+        return bool(git(root, "--literal-pathspecs", "ls-files", "--", place))
+    except WorkspaceError:  # no repository
+        return False
+
+
+def _ignore(root: Path, place: str) -> None:
+    """Have git ignore a path from ``root``, once."""
+    path = root / ".gitignore"
+    before = path.read_text() if path.exists() else ""
+    line = "/" + re.sub(r"([\\*?\[]|\s$)", r"\\\1", place)
+    if line not in before.splitlines():
+        end = "" if before.endswith("\n") or not before else "\n"
+        write_atomic(path, f"{before}{end}{line}\n".encode())
 
 
 def _size(path: Path) -> int:

@@ -61,7 +61,7 @@ def ask(settings: Settings, name: str, file: Path, shown: str | None = None) -> 
     body = file.read_bytes()
     kind = _content_type(file, body, shown)
     try:
-        return _post(f"{address}/predict/{name}", body, kind)
+        return _post(f"{address}/predict/{name}", body, kind, _own_key(settings))
     except urllib.error.HTTPError as error:
         raise ModelyardError(f"the model server refuses {shown}: {_reason(error)}") from None
     except (OSError, HTTPException, ValueError) as error:
@@ -81,11 +81,18 @@ def _content_type(file: Path, body: bytes, shown: str) -> str:
     return "application/json"
 
 
-def _post(url: str, body: bytes, kind: str) -> dict[str, Any]:
+def _own_key(settings: Settings) -> str:
+    try:
+        return settings.own_api_key.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _post(url: str, body: bytes, kind: str, key: str) -> dict[str, Any]:
     """The JSON answer; ``user:password@`` of the address goes into a header."""
     parts = urllib.parse.urlsplit(url)
     account, _, host = parts.netloc.rpartition("@")
-    headers = {"content-type": kind}
+    headers = {"content-type": kind} | ({"x-api-key": key} if key else {})
     if account:
         token = base64.b64encode(urllib.parse.unquote_to_bytes(account)).decode()
         headers["authorization"] = f"Basic {token}"

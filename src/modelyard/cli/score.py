@@ -6,8 +6,8 @@ from rich.console import Console
 
 from modelyard.cli.run import point_to_prefect
 from modelyard.cli.show import Display
+from modelyard.data.source import is_address
 from modelyard.runs.progress import listen
-from modelyard.runs.score.job import is_address
 from modelyard.settings import Settings
 
 

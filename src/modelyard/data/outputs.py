@@ -1,6 +1,7 @@
 """Stage outputs that are whole or absent: built in a temporary sibling, then renamed into place."""
 
 import errno
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     prefix = f".{target.name}."
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in target.parent.glob(f"{prefix}*.partial"):
+        name = re.compile(rf"{re.escape(prefix)}[^.]+\.partial")
+        for leftover in [path for path in target.parent.iterdir() if name.fullmatch(path.name)]:
             shutil.rmtree(leftover)
         partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix, suffix=".partial"))
         try:

@@ -29,14 +29,26 @@ class Tokenizer:
         self._cipher = AESSIV(key)
 
     @classmethod
-    def open(cls, state_dir: Path) -> Self:
-        """With the key of ``state_dir``, which is made at first use (mode 0600).
+    def open(cls, state_dir: Path, *, make: bool = True) -> Self:
+        """With the key of ``state_dir``.
+
+        Args:
+            state_dir: Of the settings.
+            make: Whether a key is made where there is none (mode 0600). Not where tokens must be
+                those that were made before.
 
         Raises:
-            WorkspaceError: others than the owner may read the key, or it is damaged.
+            WorkspaceError: others than the owner may read the key, it is damaged, or there is none
+                and none is to be made.
         """
         path = state_dir / KEY
         if not path.exists():
+            if not make:
+                raise WorkspaceError(
+                    f"the key of the tokens, {path}, is not there, and a new one would make other "
+                    "tokens",
+                    "Restore it from your copy of the machine that made the dataset.",
+                )
             _make_key(path)
         if path.stat().st_mode & 0o077:
             raise WorkspaceError(

@@ -126,6 +126,11 @@ def parse_source(source: str) -> Source:
     return LocalSource(source)
 
 
+def is_address(source: str) -> bool:
+    """Whether a source names no path of this machine; it may be wrong in other ways."""
+    return "://" in source or source.startswith(("package:", "debian:"))
+
+
 def _package(source: str) -> PackageSource:
     match = _PACKAGE.fullmatch(source)
     if match is None or ".." in PurePosixPath(match["path"]).parts:

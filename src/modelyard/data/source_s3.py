@@ -123,7 +123,18 @@ def listing_digest(found: dict[str, StoredObject]) -> str:
 def _chosen(
     found: dict[str, StoredObject], source: S3Source, place: str
 ) -> dict[str, StoredObject]:
-    """Path in data/raw -> object."""
+    """Path in data/raw -> object.
+
+    Raises:
+        SourceError: nothing lies there, or a key is no path of a file.
+    """
+    if not found:
+        folder = Placeholders.parse(source.path).folder if is_pattern(source.path) else source.path
+        under = f"/{folder}" if folder else ""
+        raise SourceError(
+            f"nothing lies under {place}{under}",
+            "Check data.source; upper and lower case differ.",
+        )
     for key in found:
         check_relative(key, place)
     names = select(found, source.path, place)

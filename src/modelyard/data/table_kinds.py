@@ -8,14 +8,18 @@ from modelyard.data.validation import configured
 
 ROW, SCHEMA, UNIQUE, METRIC, WHOLE = "row", "schema", "unique", "metric", "whole"
 
-_ACROSS = (
-    "expect_column_values_to_be_increasing",
-    "expect_column_values_to_be_decreasing",
-    "expect_column_value_z_scores_to_be_less_than",
-    "expect_column_values_to_not_be_outliers",
-    "expect_compound_columns_to_be_unique",
-    "expect_multicolumn_values_to_be_unique",
+ACROSS_ROWS = frozenset(
+    {
+        "expect_column_values_to_be_unique",
+        "expect_column_values_to_be_increasing",
+        "expect_column_values_to_be_decreasing",
+        "expect_column_value_z_scores_to_be_less_than",
+        "expect_column_values_to_not_be_outliers",
+        "expect_compound_columns_to_be_unique",
+        "expect_multicolumn_values_to_be_unique",
+    }
 )
+"""Expectations that refuse a row for what stands in other rows."""
 _TYPES = ("expect_column_values_to_be_of_type", "expect_column_values_to_be_in_type_list")
 _SCHEMA_METRICS = {"table.columns", "table.column_types", "table.column_count"}
 
@@ -57,4 +61,4 @@ def _kind(item: Expected, metrics: set[str]) -> str:
     if needed and needed <= metrics:
         return METRIC
     by_row = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
-    return ROW if issubclass(kind, by_row) and item.type not in _ACROSS else WHOLE
+    return ROW if issubclass(kind, by_row) and item.type not in ACROSS_ROWS else WHOLE

@@ -88,9 +88,32 @@ def difference(root: Path, old: DatasetVersion, new: DatasetVersion) -> Differen
     return Difference(
         rows=counts,
         schema=tuple(_schema_changes(before.tree, after.tree)),
-        contract=tuple(_changes(flat_params(old.contract), flat_params(new.contract))),
+        contract=tuple(contract_changes(old.contract, new.contract)),
         drift=tuple(compare(before, after)),
     )
+
+
+def contract_changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """How two sections ``data`` differ, as lines; fields of the schema are compared by name."""
+    plain, fields = zip(*map(_apart, (before, after)), strict=True)
+    lines = _changes(*map(flat_params, plain))
+    old, new = fields
+    lines += [f"- schema.fields.{name} ({old[name]['type']})" for name in old if name not in new]
+    lines += [f"+ schema.fields.{name} ({new[name]['type']})" for name in new if name not in old]
+    both = [name for name in new if name in old]
+    for name in both:
+        found = _changes(flat_params(old[name]), flat_params(new[name]))
+        lines += [f"schema.fields.{name}.{line}" for line in found]
+    if both != [name for name in old if name in new]:
+        lines.append("schema.fields: in another order")
+    return lines
+
+
+def _apart(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A section ``data`` without the schema's fields, and these by name."""
+    schema = dict(data.get("schema", {}))
+    fields = {field["name"]: field for field in schema.pop("fields", ())}
+    return data | {"schema": schema}, fields
 
 
 def _open(root: Path, version: DatasetVersion) -> DatasetFiles:

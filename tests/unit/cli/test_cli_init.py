@@ -1,5 +1,6 @@
 """init and expect suggest: what is written, what is copied, and what is refused before that."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,33 @@ def test_a_copy_goes_when_nothing_comes_of_it(
     (project / "source/bad.csv").write_text("other")
     assert invoke("init", "../bad.csv", cwd=project) == 1
     assert (project / "source/bad.csv").read_text() == "other"
+    assert invoke("init", "../bad.csv", "--force", cwd=project) == 1
+    assert (project / "source/bad.csv").read_text() == "other", "what was there stays"
+    assert [path.name for path in (project / "source").iterdir()] == ["bad.csv"]
+    (tmp_path / "bad.csv").write_text(TABLE)
+    assert invoke("init", "../bad.csv", "--force", cwd=project) == 0
+    assert (project / "source/bad.csv").read_text() == TABLE
+    assert [path.name for path in (project / "source").iterdir()] == ["bad.csv"]
+
+
+def test_git_ignores_a_copy_with_personal_data(
+    invoke: Invoke, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(
+        f"p{index}@mail.example,{index % 50},{'ab'[index % 2]}\n" for index in range(100)
+    )
+    (tmp_path / "people [1].csv").write_text(f"mail,x,kind\n{rows}")
+    (project / ".gitignore").write_text("/data/")
+    for _ in range(2):
+        assert invoke("init", "../people [1].csv", "--force", cwd=project) == 0
+        assert ".gitignore leaves source/people [1].csv out of git" in capsys.readouterr().out
+    assert (project / ".gitignore").read_text() == "/data/\n/source/people \\[1].csv\n"
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    ignored = ["git", "check-ignore", "-q", "source/people [1].csv"]
+    assert subprocess.run(ignored, cwd=project, check=False).returncode == 0
+    subprocess.run(["git", "add", "-f", "source"], cwd=project, check=True)
+    assert invoke("init", "../people [1].csv", "--force", cwd=project) == 0
+    assert '`git rm -r --cached "source/people [1].csv"`' in capsys.readouterr().out
 
 
 def test_a_folder_with_a_link_out_of_it_is_not_copied(
@@ -136,4 +164,4 @@ def test_what_is_refused_or_doubtful_is_said(
     said = capsys.readouterr().out
     assert "rows equal an earlier one" not in said
     assert "- max_rejected is 0.04: 2 rows are refused now, 2 as ragged" in said
-    assert "- read as words: x: numbers with a decimal comma: write a point; " in said
+    assert "- read as words: x: numbers with a decimal comma: give it type: number and " in said

@@ -13,6 +13,7 @@ from data_tables import contract, put
 
 from modelyard.artifacts import Layout, canonical
 from modelyard.data.fetch import fetch
+from modelyard.data.outputs import replaced_folder
 from modelyard.data.raw import raw_files
 from modelyard.data.source import PackageSource, parse_source
 from modelyard.data.vocabulary import fetch_vocabulary
@@ -247,6 +248,14 @@ def test_a_killed_fetch_leaves_nothing_for_the_next(tmp_path: Path) -> None:
     put(tmp_path / "data/.raw.abc.partial/rows.csv", b"half")
     fetch(Layout(tmp_path), pinned("rows.csv"))
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
+
+
+def test_what_another_folder_has_half_built_stays(tmp_path: Path) -> None:
+    for name in (".2024.abc.partial", ".2024.05.abc.partial"):
+        (tmp_path / name).mkdir()
+    with replaced_folder(tmp_path / "2024"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"2024", ".2024.05.abc.partial"}
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ import pytest
 from data_tables import contract
 
 from modelyard.artifacts import Layout
+from modelyard.cli.expect import in_project
 from modelyard.data import source_debian
 from modelyard.data.fetch import fetch
 from modelyard.data.source import DebianSource, parse_source
+from modelyard.data.suggest.gathered import gathered
 from modelyard.errors import SourceError
+from modelyard.runs.score.job import _place
 
 SOURCE = "debian:tiny-data==1.0-1/usr/share/tiny/{label}/*.txt"
 
@@ -67,6 +70,14 @@ def test_a_machine_without_the_tools_is_told(
 def test_an_incomplete_source_is_refused(text: str) -> None:
     with pytest.raises(SourceError, match="is not debian:NAME==VERSION/path/inside"):
         parse_source(text)
+
+
+def test_a_package_is_looked_at_before_there_is_a_contract(package: Path, tmp_path: Path) -> None:
+    with gathered(Layout(tmp_path), SOURCE, None) as files:
+        assert sorted(files.paths) == ["a/1.txt", "b/2.txt"]
+        assert files.placeholders == ("label",)
+    assert in_project(SOURCE, tmp_path, tmp_path) == SOURCE
+    assert _place(tmp_path, SOURCE) == (tmp_path, SOURCE)
 
 
 def test_a_whole_source_is_taken_apart() -> None:

@@ -19,6 +19,15 @@ def test_a_key_that_is_no_path_is_refused(key: str) -> None:
         _chosen(listing(**{"a/c.csv": 1, key: 1}), S3Source("bucket", "a"), "s3://bucket")
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("nope", "s3://b/nope"), ("nope/{label}/*.png", "s3://b/nope"), ("", "s3://b")],
+)
+def test_a_prefix_with_nothing_below_it_says_so(path: str, expected: str) -> None:
+    with pytest.raises(SourceError, match=f"^nothing lies under {expected}\n"):
+        _chosen({}, S3Source("b", path), "s3://b")
+
+
 def test_an_object_cannot_be_a_file_and_a_folder() -> None:
     with pytest.raises(SourceError, match=r"holds both 'a/b' and 'a/b/c\.csv'"):
         _chosen(listing(**{"a/b": 1, "a/b/c.csv": 1}), S3Source("bucket", "a"), "s3://bucket")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from modelyard.artifacts import Layout, sha256_file
-from modelyard.data.suggest import data_yaml, propose
+from modelyard.data.suggest import data_yaml, propose, recipe
 from modelyard.errors import ParamsError, SourceError
 from tests.unit.data.suggest_sources import NUMBERS, SPREAD, proposed, table, write
 
@@ -81,6 +81,16 @@ def test_numbers_of_few_slips_stay_numbers_and_what_they_refuse_is_counted(tmp_p
     text = table({"x": lambda row: "oops" if row % 9 == 0 else row, "y": ["a", "b"]})
     proposal, _ = proposed(tmp_path, write(tmp_path, text))
     assert proposal.tree["schema"]["fields"][0]["type"] in ("category", "string")
+
+
+def test_of_personal_data_only_counts_are_shown(tmp_path: Path) -> None:
+    phones = [*range(5_550_000, 5_550_119), "Jane Doe"]
+    columns = {"phone": phones, "x": SPREAD, "kind": ["a", "b"]}
+    proposal, _ = proposed(tmp_path, write(tmp_path, table(columns)))
+    (field,) = [item for item in proposal.tree["schema"]["fields"] if item["name"] == "phone"]
+    assert field["pii"]
+    assert "1 values of another type are refused" in proposal.notes["schema.fields.phone"]
+    assert "Jane" not in recipe(proposal, "m")
 
 
 def test_a_word_is_missing_only_beside_numbers(tmp_path: Path) -> None:

@@ -195,6 +195,22 @@ def test_a_zip_of_files_that_are_rows_is_refused_and_one_of_a_table_is_not(tmp_p
     assert proposed(tmp_path, "rows.zip")[0].tree["source"] == "rows.zip"
 
 
+@pytest.mark.parametrize("name", ["people[1].csv", "people?.csv", "people*.parquet", "it's.csv"])
+def test_a_file_named_like_a_pattern_is_looked_at_alone(tmp_path: Path, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    for file, num_rows in ((name, 60), (f"people1.{name.rpartition('.')[2]}", 80)):
+        rows = pa.table(
+            {"x": [index % 37 for index in range(num_rows)], "y": list("ab") * (num_rows // 2)}
+        )
+        write = pq.write_table if name.endswith("parquet") else pa_csv.write_csv
+        write(rows, tmp_path / file)
+    proposal, _ = proposed(tmp_path, name)
+    assert proposal.num_rows == 60
+
+
 def test_decimals_of_parquet_are_numbers(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modelyard.runs.describe import null_counts
+from modelyard.runs.describe import contract_changes, null_counts
 
 TABLE = pa.table(
     {
@@ -35,3 +35,20 @@ def test_statistics_alone_are_enough(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1" + bytes(len(content) - footer - 4) + content[-footer:])
     with pq.ParquetFile(path) as file:
         assert null_counts(file, list(COUNTS)) == COUNTS
+
+
+def test_fields_are_compared_by_name() -> None:
+    age = {"name": "Age", "type": "number", "constraints": {"minimum": 0}}
+    city, height = {"name": "city", "type": "category"}, {"name": "height", "type": "number"}
+    before = {"target": "city", "schema": {"rest": "drop", "fields": [age, city]}}
+    older = age | {"constraints": {"minimum": 18}}
+    after = {"target": "city", "schema": {"rest": "refuse", "fields": [height, older]}}
+    assert contract_changes(before, after) == [
+        "schema.rest: drop → refuse",
+        "- schema.fields.city (category)",
+        "+ schema.fields.height (number)",
+        "schema.fields.Age.constraints.minimum: 0 → 18",
+    ]
+    turned = {"target": "city", "schema": {"rest": "drop", "fields": [city, age]}}
+    assert contract_changes(before, turned) == ["schema.fields: in another order"]
+    assert contract_changes(before, before) == []

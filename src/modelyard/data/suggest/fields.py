@@ -169,7 +169,7 @@ def _feature(column: Column, tree: dict[str, Any]) -> Suggested:
     if reason := personal_reason(column):
         tree |= {"type": "string" if column.kind == "text" else tree["type"], "use": False}
         tree["pii"] = True
-        return Suggested(tree, (reason, *_missing(column)), column)
+        return Suggested(tree, (reason, *_missing(column, shown=False)), column)
     if column.kind == "empty":
         return Suggested(tree | {"use": False}, ("no value in any row",), column)
     groups = False
@@ -243,15 +243,15 @@ def _marks(column: Column) -> list[str]:
     return [f"{found} may mean missing: then add to missingValues"] if found else []
 
 
-def _missing(column: Column) -> list[str]:
+def _missing(column: Column, *, shown: bool = True) -> list[str]:
+    """What is missing or refused; a value only where it may be ``shown``."""
     said: list[str] = []
     if column.num_missing and column.kind != "empty":
         said.append(f"{_share(column.num_missing, column.num_rows)} missing")
     if column.odd:
         text, count = column.odd[0]
-        said.append(
-            f"{column.num_odd} values of another type are refused, as {text[:20]!r} ({count})"
-        )
+        example = f", as {text[:20]!r} ({count})" if shown else ""
+        said.append(f"{column.num_odd} values of another type are refused{example}")
     return said
 
 

@@ -11,6 +11,7 @@ from modelyard.data.archive import unpack_lone_zip
 from modelyard.data.placeholders import Placeholders
 from modelyard.data.raw import files_sha256, raw_files
 from modelyard.data.source import (
+    DebianSource,
     HttpSource,
     LocalSource,
     PackageSource,
@@ -18,6 +19,7 @@ from modelyard.data.source import (
     SqlSource,
     parse_source,
 )
+from modelyard.data.source_debian import bring_debian
 from modelyard.data.source_files import copy_local, find_local
 from modelyard.data.source_http import bring_http
 from modelyard.data.source_package import bring_package
@@ -78,6 +80,8 @@ def gathered(layout: Layout, source: str, query: str | None) -> Iterator[Gathere
                 copy_local(found, folder, source)
             case PackageSource():
                 bring_package(parsed, folder)
+            case DebianSource():
+                bring_debian(parsed, folder)
             case HttpSource():
                 bring_http(parsed, folder)
             case S3Source():

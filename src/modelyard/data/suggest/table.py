@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.data.suggest.dialect import FoundDialect, find_dialect, header_of
+from modelyard.data.table_database import file_name
 from modelyard.data.table_files import FORMATS
 from modelyard.errors import SourceError
 
@@ -136,11 +137,10 @@ def _read(
     trimmed = ", ".join(f"{_trimmed(name)} AS {name}" for name in columns)
     connection.execute(
         f"INSERT INTO t BY NAME SELECT {trimmed} FROM read_csv("  # noqa: S608 - names of our own
-        "$path, delim=$delim, quote='\"', escape='\"', header=$header, skip=$skip, "
+        f"{_names(paths)}, delim=$delim, quote='\"', escape='\"', header=$header, skip=$skip, "
         "encoding=$encoding, columns=$columns, auto_detect=false, ignore_errors=true, "
         "store_rejects=true, rejects_limit=0, max_line_size=16777216, compression=$compression)",
         {
-            "path": list(map(str, paths)),
             "delim": dialect.delimiter,
             "header": dialect.header,
             "skip": dialect.skip_rows,
@@ -152,20 +152,21 @@ def _read(
 
 
 def _parquet(connection: "duckdb.DuckDBPyConnection", paths: list[Path]) -> Table:
-    files = [list(map(str, paths))]
-    described = connection.execute("DESCRIBE SELECT * FROM read_parquet($1)", files)
+    files = f"read_parquet({_names(paths)})"
+    described = connection.execute(f"DESCRIBE SELECT * FROM {files}")  # noqa: S608 - names quoted
     names, types = zip(*[(row[0], row[1]) for row in described.fetchall()], strict=True)
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     selected = ", ".join(
         f"{_trimmed(name)} AS c{index}" if kind == "VARCHAR" else f"{name} AS c{index}"
         for index, (name, kind) in enumerate(zip(quoted, types, strict=True))
     )
-    connection.execute(
-        f"CREATE TABLE t AS SELECT {selected} FROM read_parquet($1)",  # noqa: S608 - names quoted
-        files,
-    )
+    connection.execute(f"CREATE TABLE t AS SELECT {selected} FROM {files}")  # noqa: S608 - names quoted
     ((num_rows,),) = connection.execute("SELECT count(*) FROM t").fetchall()
     return Table(connection, names, types, num_rows, 0, None)
+
+
+def _names(paths: list[Path]) -> str:
+    return f"[{', '.join(map(file_name, paths))}]"
 
 
 def _trimmed(name: str) -> str:

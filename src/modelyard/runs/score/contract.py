@@ -2,7 +2,8 @@
 
 There is no target to check, and only columns that the model needs are read. What is asked of rows
 together (unique values, repeats, bounds on the whole set) is not asked: each row is judged by
-itself, so that what is said of it does not depend on what else is scored.
+itself, so that what is said of it does not depend on what else is scored. Personal data are read
+only where ``data.features`` may use their tokens.
 """
 
 from collections.abc import Sequence
@@ -12,14 +13,14 @@ from typing import Any
 
 from modelyard.data.files import has_files
 from modelyard.data.source import SqlSource, parse_source
+from modelyard.data.table_kinds import ACROSS_ROWS
+from modelyard.data.table_suite import columns_named
 from modelyard.errors import ModelyardError, SourceError, WorkspaceError
 from modelyard.package.reader import TensorSpec
-from modelyard.params import DataParams, Field
+from modelyard.params import DataParams, Expectation, Field
 from modelyard.params.data import MEDIA_KINDS
 from modelyard.params.fields import FieldType
 from modelyard.runs.git import git
-
-_COLUMNS = ("column", "column_A", "column_B")
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ def contract_of(
     read = tuple(
         field
         for field in fields
-        if field.name not in data.targets and (data.features or field.name in names)
+        if field.name not in data.targets and (_feeds(field, data) or field.name in names)
     )
     known = {field.name for field in read}
     optional = tuple(field.name for field in fields if field.name not in known)
     rest = "drop" if data.schema_.rest == "infer" else data.schema_.rest
-    expectations = tuple(item for item in data.expectations if _names(item.kwargs) <= known)
+    expectations = tuple(item for item in data.expectations if _is_asked(item, data, known))
     params = data.model_copy(
         update={
             "source": source,
@@ -123,9 +124,20 @@ def _of_texts(params: DataParams, read: tuple[Field, ...]) -> DataParams | None:
     return params.model_copy(update={"source": "**", "schema_": schema})
 
 
-def _names(kwargs: dict[str, Any]) -> set[str]:
-    """The columns that an expectation names."""
-    return {str(kwargs[key]) for key in _COLUMNS if key in kwargs}
+def _feeds(field: Field, data: DataParams) -> bool:
+    """Whether ``data.features`` sees the field."""
+    return bool(data.features) and not (field.pii and data.pii == "drop")
+
+
+def _is_asked(item: Expectation, data: DataParams, known: set[str]) -> bool:
+    """Whether an expectation can be met by rows without a target, each by itself.
+
+    With ``data.features`` it may be about a column that is yet to be made.
+    """
+    if item.type in ACROSS_ROWS or item.type.startswith("expect_table_column"):
+        return False
+    names = set(columns_named(item.kwargs))
+    return names <= known or (bool(data.features) and names.isdisjoint(data.targets))
 
 
 def _alone(field: Field) -> Field:

@@ -8,6 +8,7 @@ first one that is not, and ends with the same bytes.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any
 from modelyard.artifacts import Layout, canonical, read_json, write_atomic, write_json
 from modelyard.data.fetch import fetch
 from modelyard.data.outputs import disk_errors
+from modelyard.data.source import is_address
 from modelyard.errors import DataRejected, SourceError, WorkspaceError
 from modelyard.runs.score.answers import answer, to_table
 from modelyard.runs.score.blocks import ROWS, Block, Source
@@ -84,7 +86,7 @@ class Job:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the right to write the output.
+        """Hold the right to write the output; a former result that a kill took away comes back.
 
         Raises:
             WorkspaceError: another process writes it, or what is there is no result of scoring.
@@ -103,6 +105,7 @@ class Job:
                 raise WorkspaceError(
                     f"another process writes {self._output}", "Wait for it, or give another output."
                 ) from None
+            self._restore()
             yield
 
     def fetch(self) -> str:
@@ -121,7 +124,7 @@ class Job:
             self._folder = self._sibling(f"{key[:12]}.partial")
             if _known(self._output) == key:
                 self.found = read_scored(self._output, is_new=False)
-            for other in self._output.parent.glob(f".{self._output.name}.*.partial"):
+            for other in self._partials():
                 if other != self._folder or self.found:
                     shutil.rmtree(other)
             if self.found or (self._folder / "raw").exists():
@@ -166,7 +169,9 @@ class Job:
         return number + 1
 
     def publish(self) -> Scored:
-        """Put the result in its place, in one move.
+        """Put the result in its place by a rename; a former one is moved aside just before.
+
+        A kill between the two leaves no output until the next call, which puts the former back.
 
         Raises:
             DataRejected: more rows break the contract than ``data.max_rejected``; nothing is there.
@@ -191,6 +196,21 @@ class Job:
             shutil.rmtree(former, ignore_errors=True)
             shutil.rmtree(self._folder)
         return read_scored(self._output, is_new=True)
+
+    def _restore(self) -> None:
+        """Put back the former result where a kill came before the new one; else remove it."""
+        former = self._sibling("former")
+        if not former.exists():
+            return
+        if self._output.exists():
+            shutil.rmtree(former)
+        else:
+            former.rename(self._output)
+
+    def _partials(self) -> list[Path]:
+        """The folders of jobs of this output, and of no other whose name begins alike."""
+        name = re.compile(rf"\.{re.escape(self._output.name)}\.[0-9a-f]{{12}}\.partial")
+        return [path for path in self._output.parent.iterdir() if name.fullmatch(path.name)]
 
     def _write(self, blocks: Path, number: int, block: Block, model: serving.Model) -> None:
         """Write a block's files; the last one says that it is done."""
@@ -259,11 +279,6 @@ def _known(output: Path) -> str | None:
         return read_json(output / MANIFEST)["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def is_address(source: str) -> bool:
-    """Whether a source is no path of this machine."""
-    return "://" in source or source.startswith("package:")
 
 
 def _place(root: Path, source: str) -> tuple[Path, str]:

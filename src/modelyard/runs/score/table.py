@@ -17,12 +17,16 @@ from modelyard.runs.score.contract import Contract
 
 
 class Judge:
-    """Turns scanned batches into blocks."""
+    """Turns scanned batches into blocks.
+
+    Raises:
+        WorkspaceError: the key that made the tokens of training is not there.
+    """
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         hidden = any(item.pii for item in contract.fields)
-        self._tokenizer = Tokenizer.open(contract.state_dir) if hidden else None
+        self._tokenizer = Tokenizer.open(contract.state_dir, make=False) if hidden else None
 
     def block(self, batch: ScannedBatch) -> Block:
         """Judge the rows of a batch; their numbers are ordinals of the scan."""
