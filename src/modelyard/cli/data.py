@@ -26,14 +26,14 @@ def list_versions() -> None:
 
     Example: `modelyard data list`
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from modelyard.cli.runs import wide_console
     from modelyard.runs import versions as found
     from modelyard.settings import Settings
 
-    root, console = Path(), Console(soft_wrap=True)
+    root, console = Path(), wide_console()
     versions = found.all_versions(root)
     if not versions:
         console.print("no dataset version yet: `modelyard run` or `dvc repro ingest` makes one")
@@ -41,7 +41,7 @@ def list_versions() -> None:
     users, reason = found.users_or_reason(Settings())
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("id", "made (UTC)", "by run", "kind", "rows", "source", "models"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name not in ("source", "models"))
     for version in versions:
         tree = found.dataset_tree(root, version)
         table.add_row(
