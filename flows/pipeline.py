@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.promote import promote_if_approved
 from modelyard.runs.run import begin
 from modelyard.runs.summary import Result
 from tasks.baselines import baselines
@@ -24,7 +25,8 @@ from tasks.train import train
 def pipeline() -> Result:
     """Turn the raw dataset into a registered challenger.
 
-    It becomes the champion too where the gate and the mode allow.
+    It becomes the champion too where the gate and the mode allow; in mode approve the run ends
+    when a person has answered in Prefect's UI, or the time for that is over.
 
     The steps from fetch to compress are stages of dvc.yaml; each is skipped when nothing that it
     depends on has changed. The other three change the world and are idempotent by the package's
@@ -48,6 +50,8 @@ def pipeline() -> Result:
         push(run)
         version = register(package, run)
         promotion = promote(version, run)
+        if version and promotion.outcome == "waiting":
+            promotion = promote_if_approved(version)
         result = Result(run.snapshot.run_id, version, promotion)
         report(result, run)
         return result

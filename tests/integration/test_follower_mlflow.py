@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from modelyard.errors import ServiceUnavailable
+from modelyard.follower.audit import read
 from modelyard.follower.rollback import rollback
 from modelyard.mlflow_api import MlflowApi
 from modelyard.package import ensure_key, sign_folder
@@ -148,9 +149,10 @@ def test_promotion_refusal_rollback(folders: dict[str, Path]) -> None:
                 wait_until(lambda: registrar.aliases() == expected)
                 wait_until(lambda: not (serving / NAME / "pin.json").exists())
                 assert _served(url) == first
-    outcomes = [(line["outcome"], line["by"]) for line in _audit(state)]
-    assert outcomes[:3] == [(word, "champion") for word in ("live", "refused", "live")]
-    assert outcomes[3:7] == [("refused", "champion")] * 4
+    assert read(state).holds
+    outcomes = [(line["outcome"], line["path"]) for line in _audit(state)]
+    assert outcomes[:3] == [(word, "alias") for word in ("live", "refused", "live")]
+    assert outcomes[3:7] == [("refused", "alias")] * 4
     assert outcomes[7:] == [("live", "rollback"), ("reconciled", "rollback")]
 
 

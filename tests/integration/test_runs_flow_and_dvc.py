@@ -41,7 +41,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, servers: dict[str, str]) 
     from tests.conftest import copy_project
 
     root = copy_project(tmp_path_factory.mktemp("finished") / "clone")
-    project.shrink(root)
+    # A name of its own: other tests of the session register the same package.
+    project.shrink(root, registry__name="bands-flow")
     done = project.modelyard(root, "run", "--no-up", **servers)
     return root, done.stdout
 
@@ -59,7 +60,7 @@ def test_a_flow_runs_every_stage_and_registers(finished: tuple[Path, str]) -> No
     assert outcomes(printed) == dict.fromkeys([*STAGES, "push", "register"], "executed") | {
         "promote": "skipped"
     }
-    assert "bands version 1" in printed
+    assert "bands-flow version 1" in printed
     assert (root / "reports/data.html").exists()
 
 
@@ -78,10 +79,10 @@ def test_the_prefect_run_and_the_mlflow_run_link_to_each_other(
     (artifact, *_) = post(
         f"{prefect}/artifacts/filter", {"artifacts": {"key": {"any_": ["summary"]}}}
     )
-    assert f"{mlflow}/#/models/bands/versions/1" in artifact["data"]
+    assert f"{mlflow}/#/models/bands-flow/versions/1" in artifact["data"]
     assert "test accuracy, shipped" in artifact["data"]
     with MlflowApi(mlflow) as api:
-        version = api.get_version("bands", 1)
+        version = api.get_version("bands-flow", 1)
         assert version is not None
         run = api.get_run(version.run_id)
     assert run is not None

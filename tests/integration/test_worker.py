@@ -90,7 +90,9 @@ def test_a_bad_form_is_refused_with_the_field(yard: Yard) -> None:
         yard.start("pipeline", epochs=0)
     with pytest.raises(ModelyardError, match=r"'workers'.*65 is greater than the maximum of 64"):
         yard.start("pipeline", workers=65)
-    with pytest.raises(ModelyardError, match=r"'promote'.*not one of \['auto', 'manual'\]"):
+    with pytest.raises(
+        ModelyardError, match=r"'promote'.*not one of \['auto', 'manual', 'approve'\]"
+    ):
         yard.start("pipeline", promote="never")
     assert yard.runs_of("pipeline") == before, "nothing was started"
 

@@ -10,6 +10,7 @@ import typer
 
 from modelyard.cli import contracts, failures, flows
 from modelyard.cli import data as data_commands
+from modelyard.cli.key import key
 from modelyard.errors import ModelyardError, WorkspaceError
 
 _BINDINGS = ("duckdb", "_duckdb")
@@ -207,6 +208,40 @@ def register() -> None:
 
 
 @app.command()
+def gate(
+    name: Annotated[str, typer.Argument(callback=_model, help="The registered model.")],
+    version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="The version to judge.")],
+) -> None:
+    """Judge a registered version against the champion and the budgets, and say why it passes or not.
+
+    Example: `modelyard gate digits 2`
+    """  # noqa: E501 - the help, one paragraph
+    from modelyard.cli.registry import gate_command
+
+    gate_command(name, version)
+
+
+@app.command()
+def log(
+    name: Annotated[
+        str | None,
+        typer.Argument(callback=_model, help="The registered model; by default this project's."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Exit with status 1 where the chain is broken.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show who promoted what, by which path and what became of it, and whether that was altered.
+
+    Example: `modelyard log digits --verify`
+    """
+    from modelyard.cli.registry import log_command
+
+    log_command(name or _model_name(), verify, as_json)
+
+
+@app.command()
 def promote(
     version: Version,
     name: Annotated[str | None, typer.Option(callback=_model, help="The registered model.")] = None,
@@ -267,6 +302,20 @@ def verify(
     from modelyard.cli.registry import verify_command
 
     verify_command(target)
+
+
+@app.command()
+def rebuild(
+    name: Annotated[str, typer.Argument(callback=_model, help="The registered model.")],
+    version: Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="The version to make.")],
+) -> None:
+    """Run the snapshot of a registered version again and compare data, weights and model byte for byte.
+
+    Example: `modelyard rebuild digits 2`
+    """  # noqa: E501 - the help, one paragraph
+    from modelyard.cli.registry import rebuild_command
+
+    rebuild_command(name, version)
 
 
 @app.command()
@@ -343,6 +392,7 @@ def flow_run() -> None:
 
 
 app.add_typer(contracts.expect, name="expect")
+app.add_typer(key, name="key")
 app.command()(contracts.init)
 app.command()(flows.sweep)
 app.command()(flows.score)

@@ -1,55 +1,120 @@
-"""The audit log: a JSON line for each change of what serves, each refusal, each reconciliation."""
+"""The audit trail: who wished for what, by which path, and what became of it.
 
-import fcntl
-import json
+A hash-chained line (see ``chain``) for each wish of ours, each change of what serves, each refusal
+and each reconciliation. An alias that was moved in MLflow comes without a wish of ours: MLflow does
+not tell by whom.
+"""
+
+import getpass
 import os
+import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
+
+from modelyard.follower import chain
+from modelyard.follower.chain_check import ChainReport, check_chain
 
 FILE = "audit.jsonl"
-_TAIL = 256 * 1024
+UNKNOWN = "unknown"
+_LENGTH = 2000
+"""Characters of a reason that are kept."""
+
+Way = Literal["promote", "pipeline", "approval", "alias", "rollback"]
+Outcome = Literal["wished", "approved", "denied", "live", "refused", "failed", "reconciled"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """By which path a version was wished for, and by whom, where that is known."""
+
+    path: Way = "alias"
+    by: str = UNKNOWN
 
 
 @dataclass(frozen=True)
 class Record:
-    """A line of the log.
+    """An entry of the trail.
 
-    ``source`` and ``target`` are versions (``from`` and ``to`` in the file), ``path`` is the
-    package's below the model's folder, ``by`` says which wish it was (champion, rollback),
-    ``outcome`` is live, refused or reconciled.
+    Attributes:
+        id: An entry is written once, however often its writer repeats itself.
+        name: The model.
+        source: What was live before (``from`` in the file).
+        target: What it is about (``to`` in the file).
+        path: How the wish came: our promote command, the pipeline, a person's approval in Prefect,
+            an alias moved in MLflow, a rollback.
+        by: Who wished it, or "unknown".
+        verdict: What the gate's signed verdict said: "passed: ...", "not passed: ..." or "none".
+        outcome: What became of it.
+        reason: Why, or what the person noted.
+        digest: The package's.
+        load_ms: Milliseconds that the slowest worker needed to load it.
     """
 
     id: str
     name: str
     source: int | None
     target: int
-    path: str
+    path: Way
     by: str
-    outcome: str
+    verdict: str
+    outcome: Outcome
     reason: str
     digest: str
-    load_ms: float
+    load_ms: float = 0.0
 
 
 def append(state: Path, record: Record) -> None:
-    """Append to the log in the state folder, unless the record is there: writers may repeat."""
-    state.mkdir(parents=True, exist_ok=True)
+    """Append to the trail in the state folder, unless the record is there: writers may repeat.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     tree = asdict(record)
     tree["from"], tree["to"] = tree.pop("source"), tree.pop("target")
-    tree["at"] = now()
-    line = json.dumps(tree, sort_keys=True).encode() + b"\n"
-    with (state / FILE).open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL))
-        tail = file.read()
-        if f'"id": "{record.id}"'.encode() in tail:
-            return
-        # A line that a kill cut short must not swallow this one.
-        file.write(line if not tail or tail.endswith(b"\n") else b"\n" + line)
-        file.flush()
-        os.fsync(file.fileno())
+    tree |= {"at": now(), "reason": record.reason[:_LENGTH], "verdict": record.verdict[:_LENGTH]}
+    chain.append(state / FILE, tree)
+
+
+def read(state: Path) -> ChainReport:
+    """The whole trail of the state folder, checked."""
+    return check_chain(state / FILE)
+
+
+def find_wish(state: Path, name: str, version: int) -> Wish:
+    """The wish of ours that asked for a version and is not answered yet.
+
+    Where there is none, or another version was wished for since, an alias was moved in MLflow.
+    """
+    for entry in reversed(chain.read_tail(state / FILE)):
+        if entry.get("name") != name:
+            continue
+        if entry["outcome"] == "wished" and entry["to"] == version:
+            return Wish(entry["path"], entry["by"])
+        if entry["outcome"] == "wished" or entry["to"] == version or entry["path"] == "rollback":
+            break
+    return Wish()
+
+
+def person() -> str:
+    """Who gives the command: the account at MLflow, else the name that this process runs under.
+
+    A worker's job runs under nobody's name.
+    """
+    if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return account
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        return UNKNOWN
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return UNKNOWN
+
+
+def new_id() -> str:
+    """An entry's."""
+    return uuid.uuid4().hex
 
 
 def now() -> str:

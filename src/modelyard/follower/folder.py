@@ -128,6 +128,18 @@ class ModelFolder:
         """Take ``refused.json`` away."""
         (self.path / "refused.json").unlink(missing_ok=True)
 
+    def note_verdict(self, release: Release, said: str) -> None:
+        """Keep what the verdict of a release said, beside the others that lie here."""
+        known = self._read("verdicts.json") or {}
+        if known.get(release.path) == said:
+            return
+        kept = {path: text for path, text in known.items() if (self.path / path).is_dir()}
+        write_json(self.path / "verdicts.json", kept | {release.path: said})
+
+    def verdict(self, release: Release) -> str:
+        """What was kept; "none" where nothing was."""
+        return (self._read("verdicts.json") or {}).get(release.path, "none")
+
     def confirm(self, pointer: Pointer, load_ms: float) -> Event:
         """Note that every worker serves what the pointer names."""
         state = self.read()
@@ -141,6 +153,7 @@ class ModelFolder:
             by="rollback" if pointer.pinned else "champion",
             reason=pin.reason if pin else "",
             load_ms=load_ms,
+            person=pin.person if pin else "unknown",
         )
         events: list[Event] = []
         for old in state.history:

@@ -22,8 +22,9 @@ from modelyard.follower.settle import (
     record_refusal,
     settle,
 )
-from modelyard.mlflow_api.types import RegisteredModel
+from modelyard.mlflow_api.types import RegisteredModel, RegisteredVersion
 from modelyard.registry import tags
+from modelyard.registry.verdict import describe_verdict
 
 _logger = logging.getLogger(__name__)
 
@@ -160,21 +161,25 @@ class Follower:
         except (ServiceUnavailable, WorkspaceError):
             raise
         except ModelyardError as error:
-            self._refuse(folder, state, champion, version.tags.get(tags.DIGEST, ""), error)
+            self._refuse(folder, state, version, error)
             return
         with _locked(folder):
             now = folder.read()
             if (now.pointer, now.pin) == (state.pointer, state.pin):
+                folder.note_verdict(release, describe_verdict(version, self.fetcher.trusted))
                 folder.point(release, pinned=False)
 
     def _refuse(
-        self, folder: ModelFolder, state: State, champion: int, digest: str, error: ModelyardError
+        self, folder: ModelFolder, state: State, version: RegisteredVersion, error: ModelyardError
     ) -> None:
+        champion, digest = version.version, version.tags.get(tags.DIGEST, "")
+        verdict = describe_verdict(version, self.fetcher.trusted)
         with _locked(folder):
             if folder.read().pin is not None:
                 return
             reason = error.message[:_REASON_LENGTH]
             refusal = Refusal.new(Release(champion, digest), reason)
+            folder.note_verdict(refusal.release, verdict)
             folder.write_refusal(refusal)
             record_refusal(folder, self.state_dir, refusal)
             pointer = state.pointer

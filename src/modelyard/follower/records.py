@@ -54,6 +54,7 @@ class Event:
 
     ``id`` names the entry in the audit log. ``rolled_back`` says that it was left by a rollback,
     which therefore is not the way back. ``published`` says that the registry's tags tell of it.
+    ``person`` is who rolled back.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Event:
     load_ms: float
     rolled_back: bool = False
     published: bool = False
+    person: str = "unknown"
 
     def tree(self) -> dict[str, Any]:
         """As JSON."""
@@ -82,15 +84,18 @@ class Pin:
     release: Release
     at: str
     reason: str
+    person: str = "unknown"
 
     def tree(self) -> dict[str, Any]:
         """The file's content."""
-        return {**vars(self.release), "at": self.at, "reason": self.reason}
+        said = {"at": self.at, "reason": self.reason, "person": self.person}
+        return {**vars(self.release), **said}
 
     @classmethod
     def parse(cls, tree: dict[str, Any]) -> "Pin":
         """From the file's content."""
-        return cls(Release(tree["version"], tree["digest"]), tree["at"], tree["reason"])
+        release = Release(tree["version"], tree["digest"])
+        return cls(release, tree["at"], tree["reason"], tree.get("person", "unknown"))
 
 
 @dataclass(frozen=True)

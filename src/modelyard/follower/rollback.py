@@ -79,7 +79,7 @@ def _roll_back(model: ModelFolder, reason: str, state_dir: Path) -> RollbackResu
     before = model.read()
     target = _choose(model, before)
     assert before.pointer is not None
-    model.write_pin(Pin(target, audit.now(), reason))
+    model.write_pin(Pin(target, audit.now(), reason, audit.person()))
     pointer = model.point(target, pinned=True)
     answer = _wait(model, pointer)
     if answer.state == "live":

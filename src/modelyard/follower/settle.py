@@ -77,7 +77,9 @@ def reject(folder: ModelFolder, state_dir: Path, pointer: Pointer, reason: str) 
     """Note that a release may not serve, and point back to what is confirmed."""
     refusal = Refusal.new(pointer.release, reason)
     if pointer.pinned:
-        record_refusal(folder, state_dir, refusal, "rollback")
+        pin = folder.read().pin
+        wish = audit.Wish("rollback", pin.person if pin else audit.UNKNOWN)
+        record_refusal(folder, state_dir, refusal, wish)
         folder.unpin()
     else:
         # Before the pointer, so that a follower that starts again does not try this champion again.
@@ -88,54 +90,61 @@ def reject(folder: ModelFolder, state_dir: Path, pointer: Pointer, reason: str) 
 
 
 def record_event(folder: ModelFolder, state_dir: Path, event: Event) -> None:
-    """Write an entry of the history to the audit log."""
+    """Write an entry of the history to the audit trail."""
+    release = event.release
+    if event.by == "rollback":
+        wish = audit.Wish("rollback", event.person)
+    else:
+        wish = audit.find_wish(state_dir, folder.name, release.version)
     record = audit.Record(
         id=event.id,
         name=folder.name,
         source=event.came_from,
-        target=event.release.version,
-        path=event.release.path,
-        by=event.by,
+        target=release.version,
+        path=wish.path,
+        by=wish.by,
+        verdict=folder.verdict(release),
         outcome="live",
         reason=event.reason,
-        digest=event.release.digest,
+        digest=release.digest,
         load_ms=event.load_ms,
     )
     audit.append(state_dir, record)
 
 
 def record_reconciled(folder: ModelFolder, state_dir: Path, pin: Pin, champion: int | None) -> None:
-    """Write to the audit log that the registry follows a rollback now."""
+    """Write to the audit trail that the registry follows a rollback now."""
     record = audit.Record(
         id=f"{pin.release.digest[:12]}@{pin.at}",
         name=folder.name,
         source=champion,
         target=pin.release.version,
-        path=pin.release.path,
-        by="rollback",
+        path="rollback",
+        by=pin.person,
+        verdict=folder.verdict(pin.release),
         outcome="reconciled",
         reason=pin.reason,
         digest=pin.release.digest,
-        load_ms=0.0,
     )
     audit.append(state_dir, record)
 
 
 def record_refusal(
-    folder: ModelFolder, state_dir: Path, refusal: Refusal, by: str = "champion"
+    folder: ModelFolder, state_dir: Path, refusal: Refusal, wish: audit.Wish | None = None
 ) -> None:
-    """Write a refusal to the audit log."""
-    confirmed = folder.read().confirmed
+    """Write a refusal to the audit trail; without a ``wish`` it is the one that asked for it."""
+    confirmed, release = folder.read().confirmed, refusal.release
+    wish = wish or audit.find_wish(state_dir, folder.name, release.version)
     record = audit.Record(
         id=refusal.id,
         name=folder.name,
         source=confirmed.release.version if confirmed else None,
-        target=refusal.release.version,
-        path=refusal.release.path,
-        by=by,
+        target=release.version,
+        path=wish.path,
+        by=wish.by,
+        verdict=folder.verdict(release),
         outcome="refused",
         reason=refusal.reason,
-        digest=refusal.release.digest,
-        load_ms=0.0,
+        digest=release.digest,
     )
     audit.append(state_dir, record)

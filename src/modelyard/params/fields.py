@@ -1,8 +1,8 @@
 """The schema: which columns there are, of what type, and what every value must fulfil.
 
 Terms follow Frictionless Table Schema (fields, type, constraints, missingValues, trueValues,
-falseValues, decimalChar, groupChar, dialect); ``use``, ``sensitive``, ``pii``, ``header``, ``fit`` and ``rest`` are
-Modelyard's.
+falseValues, decimalChar, groupChar, dialect); ``use``, ``sensitive``, ``pii``, ``header``, ``fit``
+and ``rest`` are Modelyard's.
 """
 
 import re

@@ -2,7 +2,8 @@
 
 It compares what would serve with what serves, on the same untouched test rows and through the very
 files: a paired comparison of the task's main metric, by its interval, plus budgets for that metric,
-latency and size. The first champion has nothing to be compared with and needs only the budgets.
+for each class and sensitive group, latency and size. The first champion has nothing to be compared
+with and needs only the budgets.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ from modelyard.artifacts import Dataset, Layout, ModelVersion
 from modelyard.errors import GateRefused, PackageError, WorkspaceError
 from modelyard.mlflow_api import MlflowApi, RegisteredVersion
 from modelyard.package import PackageReader, ensure_key, verify_manifest, verify_package
-from modelyard.params import Budgets, PromoteParams
+from modelyard.params import PromoteParams
 from modelyard.registry import tags as names
+from modelyard.registry.budgets import over_budget, unfair
 from modelyard.registry.mlmodel import PACKAGE
 from modelyard.registry.scores import check_fits, same_interface, score_package
 from modelyard.registry.verdict import Verdict, check_current, read_verdict
@@ -73,7 +75,8 @@ def judge(
     score = score_interval(new, RESAMPLES, CONFIDENCE, seed=0)
     latency_ms = _latency_ms(reader.model, measurements, rows.features)
     size_mb = _size_mb(reader.model)
-    failures = _over_budget(params.budgets, scoring.metric, score.low, latency_ms, size_mb)
+    failures = over_budget(params.budgets, scoring.metric, score.low, latency_ms, size_mb)
+    failures += unfair(params.budgets, scoring.metric, reader.evaluation)
     comparison, remarks = None, []
     if champion is not None:
         former = PackageReader.open(champion.package)
@@ -230,16 +233,3 @@ def _latency_ms(model: Path, measurements: Path, rows: dict[str, np.ndarray]) ->
 
 def _size_mb(model: Path) -> float:
     return model.stat().st_size / 1e6
-
-
-def _over_budget(
-    budgets: Budgets, metric: str, score_low: float, latency_ms: float, size_mb: float
-) -> list[str]:
-    failures = []
-    if budgets.min_score is not None and score_low < budgets.min_score:
-        failures.append(f"{metric} could be as low as {score_low:.4f}, under {budgets.min_score:g}")
-    if budgets.max_latency_ms is not None and latency_ms > budgets.max_latency_ms:
-        failures.append(f"a row takes {latency_ms:.3f} ms, over {budgets.max_latency_ms:g}")
-    if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
-        failures.append(f"the file has {size_mb:.3f} MB, over {budgets.max_size_mb:g}")
-    return failures

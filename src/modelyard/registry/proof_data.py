@@ -6,6 +6,8 @@ They are in the workspace until a later run replaces them, and in DVC's cache af
 import configparser
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from modelyard.errors import ModelyardError
 from modelyard.package import Proof
 from modelyard.registry.proof_git import same
 
+_NOWHERE = "not checked: the dataset is neither here nor in the cache"
 _FILES = ("dataset.json", "preprocessing.json", "validation.json")
 
 
@@ -47,32 +50,63 @@ def check_source(repo: Path, proof: Proof) -> str:
 
 
 def check_dataset(repo: Path, proof: Proof) -> str:
-    """Compute the dataset's digests from its files again.
+    """Compute the dataset's digest from its files again.
 
     Returns:
         Where the files are, or that they are not at hand.
 
     Raises:
-        ModelyardError: they are not the proof's.
+        ModelyardError: it is not the proof's.
     """
-    found = _in_workspace(repo, proof) or _in_cache(repo, proof)
-    if found is None:
-        return "not checked: the dataset is neither here nor in the cache"
-    for name in (*_FILES, *(f"{split}.parquet" for split in SPLITS)):
-        if name not in found.files or not found.files[name].exists():
-            raise ModelyardError(f"the dataset {found.place} lacks {name}")
-    try:
-        written = read_json(found.files["dataset.json"])
-        digest, validation = dataset_digest(found.files), _validation_digest(found.files)
-        source = str(written["source_sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelyardError(f"the dataset {found.place} cannot be read: {error!r}") from None
+    if (found := _find(repo, proof)) is None:
+        return _NOWHERE
+    with _readable(found):
+        digest = dataset_digest(found.files)
+        source = str(read_json(found.files["dataset.json"])["source_sha256"])
     same(f"the digest of the dataset {found.place}", digest, proof.dataset_digest)
-    same(
-        f"the validation's digest of the dataset {found.place}", validation, proof.validation_digest
-    )
     same(f"the source of the dataset {found.place}", source, proof.raw_sha256)
     return f"digest {digest[:12]}, computed from the files {found.place}"
+
+
+def check_validation(repo: Path, proof: Proof) -> str:
+    """Compute the digest of the dataset's validation result again; as ``check_dataset``.
+
+    Raises:
+        ModelyardError: it is not the proof's, or it does not say that the rows passed.
+    """
+    if (found := _find(repo, proof)) is None:
+        return _NOWHERE
+    with _readable(found):
+        validation = read_json(found.files["validation.json"])
+        passed = validation["success"]
+    digest = hashlib.sha256(canonical(validation)).hexdigest()
+    place = found.place
+    same(f"the validation's digest of the dataset {place}", digest, proof.validation_digest)
+    if passed is not True:
+        raise ModelyardError(f"the rows of the dataset {place} did not pass their validation")
+    return f"digest {digest[:12]}, the rows passed"
+
+
+def _find(repo: Path, proof: Proof) -> _Found | None:
+    """The dataset's files, all of them.
+
+    Raises:
+        ModelyardError: one is missing, or an object of the cache is altered.
+    """
+    found = _in_workspace(repo, proof) or _in_cache(repo, proof)
+    if found is not None:
+        for name in (*_FILES, *(f"{split}.parquet" for split in SPLITS)):
+            if name not in found.files or not found.files[name].exists():
+                raise ModelyardError(f"the dataset {found.place} lacks {name}")
+    return found
+
+
+@contextmanager
+def _readable(found: _Found) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelyardError(f"the dataset {found.place} cannot be read: {error!r}") from None
 
 
 def dataset_digest(files: dict[str, Path]) -> str:
@@ -87,10 +121,6 @@ def dataset_digest(files: dict[str, Path]) -> str:
         "labels": read_json(files["dataset.json"])["labels"],
     }
     return hashlib.sha256(canonical(identity)).hexdigest()
-
-
-def _validation_digest(files: dict[str, Path]) -> str:
-    return hashlib.sha256(canonical(read_json(files["validation.json"]))).hexdigest()
 
 
 def _in_workspace(repo: Path, proof: Proof) -> _Found | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelyard.artifacts import canonical
 from modelyard.errors import GateRefused, PackageError
+from modelyard.mlflow_api import RegisteredVersion
 from modelyard.package.signing import sign_bytes, verify_bytes
 from modelyard.registry import tags as names
 
@@ -170,6 +171,17 @@ def read_verdict(tags: Mapping[str, str], name: str, version: int, trusted: Path
             f"{where} carries the verdict of version {verdict.version} of {verdict.name}", _REMEDY
         )
     return verdict
+
+
+def describe_verdict(version: RegisteredVersion, trusted: Path) -> str:
+    """What the version's signed verdict says of its files; "none" where none counts."""
+    try:
+        verdict = read_verdict(version.tags, version.name, version.version, trusted)
+    except GateRefused:
+        return "none"
+    if verdict.digest != version.tags.get(names.DIGEST):
+        return "none"
+    return f"{'passed' if verdict.passed else 'not passed'}: {verdict.reason}"
 
 
 def _fits(value: Any, kind: str) -> bool:

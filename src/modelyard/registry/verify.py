@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,11 +13,12 @@ from modelyard.artifacts import read_json
 from modelyard.errors import ModelyardError
 from modelyard.mlflow_api import MlflowApi, RegisteredVersion
 from modelyard.package import Proof, verify_folder, verify_manifest
-from modelyard.params import parse
+from modelyard.params import Params, parse
 from modelyard.registry import tags as names
+from modelyard.registry.flatten import flat_params
 from modelyard.registry.mlmodel import PACKAGE
 from modelyard.registry.proof_code import PARAMS_FILE, check_code
-from modelyard.registry.proof_data import check_dataset, check_source
+from modelyard.registry.proof_data import check_dataset, check_source, check_validation
 from modelyard.registry.proof_git import DVC_LOCK, commit, find_lock, git, same
 from modelyard.registry.verdict import check_verdict
 
@@ -68,6 +70,7 @@ def verify(api: MlflowApi, name: str, which: str, repo: Path, trusted: Path) -> 
             return [*checks, Check("proof", False, error.message)]
         checks.append(_check("proof", lambda: _proof(package, proof)))
         checks.append(_check("metrics", lambda: _metrics(package, proof)))
+        checks.append(_check("candidate", lambda: _candidate(package, proof)))
     return [
         *checks,
         _check("snapshot", lambda: _snapshot(repo, proof)),
@@ -77,6 +80,7 @@ def verify(api: MlflowApi, name: str, which: str, repo: Path, trusted: Path) -> 
         _check("source", lambda: check_source(repo, proof)),
         _check("data", lambda: _data(repo, proof)),
         _check("dataset", lambda: check_dataset(repo, proof)),
+        _check("validation", lambda: check_validation(repo, proof)),
         _check("parent", lambda: _parent(api, name, proof)),
     ]
 
@@ -124,17 +128,30 @@ def _proof(package: Path, proof: Proof) -> str:
 
 def _metrics(package: Path, proof: Proof) -> str:
     """What the proof says of the shipped file is what the signed package says."""
-    try:
-        evaluation = read_json(package / "evaluation.json")
-        shipped, chosen = evaluation["shipped"], evaluation["chosen"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelyardError(f"evaluation.json of the package cannot be read: {error!r}") from None
-    if chosen != proof.chosen:
-        raise ModelyardError(f"the proof says that {proof.chosen!r} ships, but {chosen!r} does")
+    shipped = _evaluation(package)["shipped"]
     for key in sorted(shipped.keys() | proof.metrics.keys()):
         if shipped.get(key) != proof.metrics.get(key):
             raise ModelyardError(f"the proof's {key} is not that of evaluation.json")
-    return f"as in evaluation.json of the package; {chosen} ships"
+    return "as in evaluation.json of the package"
+
+
+def _candidate(package: Path, proof: Proof) -> str:
+    """What ships is the candidate that was chosen, and was judged."""
+    evaluation = _evaluation(package)
+    chosen, judged = evaluation["chosen"], [item["name"] for item in evaluation["candidates"]]
+    if chosen != proof.chosen:
+        raise ModelyardError(f"the proof says that {proof.chosen!r} ships, but {chosen!r} does")
+    if chosen not in judged:
+        raise ModelyardError(f"{chosen!r} ships, but was not among the candidates that were judged")
+    return f"{chosen} ships, of {', '.join(judged)}"
+
+
+def _evaluation(package: Path) -> dict[str, Any]:
+    try:
+        evaluation = read_json(package / "evaluation.json")
+        return {key: evaluation[key] for key in ("shipped", "chosen", "candidates")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelyardError(f"evaluation.json of the package cannot be read: {error!r}") from None
 
 
 def _snapshot(repo: Path, proof: Proof) -> str:
@@ -145,9 +162,19 @@ def _snapshot(repo: Path, proof: Proof) -> str:
 
 def _params(repo: Path, proof: Proof) -> str:
     text = git(repo, "show", f"{commit(proof)}:{PARAMS_FILE}")
-    if parse(yaml.safe_load(text)).model_dump(mode="json", by_alias=True) != proof.params:
-        raise ModelyardError(f"{PARAMS_FILE} of the snapshot has other values than the proof")
+    try:
+        # Keys that are younger than the proof are their defaults in both.
+        proven = parse(proof.params)
+    except ModelyardError as error:
+        raise ModelyardError(f"the proof's params are not possible: {error.message}") from None
+    found, expected = (_leaves(params) for params in (parse(yaml.safe_load(text)), proven))
+    if other := sorted(key for key in found | expected if found.get(key) != expected.get(key)):
+        raise ModelyardError(f"{other[0]} in {PARAMS_FILE} of the snapshot is not the proof's")
     return f"{PARAMS_FILE} of the snapshot"
+
+
+def _leaves(params: Params) -> dict[str, str]:
+    return flat_params(params.model_dump(mode="json", by_alias=True))
 
 
 def _lock(repo: Path, proof: Proof) -> str:

@@ -16,7 +16,7 @@ from modelyard.runs import lockfile
 class Promotion:
     """How the wish to promote ended.
 
-    ``outcome`` is ``live``, ``unchanged``, ``refused``, ``manual`` or ``skipped``.
+    ``outcome`` is ``live``, ``unchanged``, ``refused``, ``manual``, ``waiting`` or ``skipped``.
     """
 
     outcome: str

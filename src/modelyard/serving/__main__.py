@@ -5,10 +5,13 @@ import logging
 import os
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
+from modelyard.errors import WorkspaceError
 from modelyard.serving.app import App
+from modelyard.serving.keys import KeyFile
 
 
 class _Server(uvicorn.Server):
@@ -17,7 +20,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         app = self.config.app
         assert isinstance(app, App)
-        app.draining = True
+        app.drain()
         super().handle_exit(sig, frame)
 
 
@@ -27,12 +30,22 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the serving folder")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument(
+        "--keys", type=Path, help="of `modelyard key`; without the file everybody may ask"
+    )
+    parser.add_argument("--certificate", type=Path, help="PEM; the server then speaks TLS")
+    parser.add_argument("--private-key", type=Path, help="PEM, mode 0600, of the certificate")
     args = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
     folder: Path = args.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        keys = keys_for(args.host, args.keys)
+        tls = tls_files(args.certificate, args.private_key)
+    except WorkspaceError as error:
+        raise SystemExit(str(error)) from None
     config = uvicorn.Config(
-        App(folder, worker=f"worker-0-{os.getpid()}"),
+        App(folder, worker=f"worker-0-{os.getpid()}", keys=keys),
         host=args.host,
         port=args.port,
         loop="uvloop",
@@ -44,11 +57,48 @@ def main() -> None:
         log_config=None,
         backlog=2048,
         timeout_graceful_shutdown=20,
+        **tls,
     )
     server = _Server(config)
     server.run()
     if not server.started:
         raise SystemExit(3)
+
+
+def keys_for(host: str, path: Path | None) -> KeyFile | None:
+    """The callers' keys; beyond this machine nobody is answered without one.
+
+    Raises:
+        WorkspaceError: others can reach the server, and there is no file of keys.
+    """
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    if not local and path is None:
+        raise WorkspaceError(
+            f"others can reach {host}, and nobody needs a key there",
+            "Give --keys, the file of `modelyard key add`.",
+        )
+    return KeyFile(path.absolute(), required=not local) if path else None
+
+
+def tls_files(certificate: Path | None, private_key: Path | None) -> dict[str, Any]:
+    """What uvicorn takes for TLS; nothing where it is not wanted.
+
+    Raises:
+        WorkspaceError: one of the two is missing, or others may read the private key.
+    """
+    if certificate is None and private_key is None:
+        return {}
+    for name, path in (("--certificate", certificate), ("--private-key", private_key)):
+        if path is None or not path.is_file():
+            raise WorkspaceError(
+                f"TLS needs {name}: {path or 'it is not given'}", "Give a PEM file for both."
+            )
+    assert private_key is not None
+    if private_key.stat().st_mode & 0o077:
+        raise WorkspaceError(
+            f"{private_key} can be read by others than its owner", f"Run `chmod 600 {private_key}`."
+        )
+    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(private_key)}
 
 
 if __name__ == "__main__":

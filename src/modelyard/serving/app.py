@@ -1,4 +1,4 @@
-"""The ASGI application: predictions on a short path, a few small pages beside it.
+"""The ASGI application: its parts, its table of paths, its life.
 
 It is bare ASGI: of a request's time most is JSON and the model's, and a framework's routing would
 double the rest.
@@ -6,47 +6,41 @@ double the rest.
 
 import asyncio
 import logging
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from modelyard import __version__
 from modelyard.serving.batcher import BatchLimits
-from modelyard.serving.bodies import Arrays, parser_of
-from modelyard.serving.failures import RequestError, unavailable
+from modelyard.serving.calls import Calls, failed
+from modelyard.serving.failures import RequestError
 from modelyard.serving.folder import register_worker, unregister_worker
+from modelyard.serving.guard import Guard, refuse_model
 from modelyard.serving.http import (
     JSON,
     MAX_BODY,
+    NOT_SNIFFED,
+    NOT_STORED,
     ClientGone,
     Headers,
     Receive,
+    Request,
+    Response,
     Scope,
     Send,
     dump,
-    header,
-    read_body,
     request_id,
     respond,
 )
+from modelyard.serving.keys import KeyFile
+from modelyard.serving.metadata import Metadata
 from modelyard.serving.metrics import Metrics
-from modelyard.serving.protocol import describe, parse_infer, render_infer, render_predictions
-from modelyard.serving.rows import parse_json, parse_rows
-from modelyard.serving.table import ModelTable, Served
+from modelyard.serving.pages import Pages
+from modelyard.serving.reading import MAX_BODY_S, BodyReader
+from modelyard.serving.routes import Route, Routes
+from modelyard.serving.table import ModelTable
 from modelyard.serving.watch import Watcher
 
 _logger = logging.getLogger(__name__)
-
-_TEXT: Headers = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
-_JSON_TYPES = (b"", b"application/json")
-# Converting more than this takes long enough to be noticed by the other callers, if done in the
-# event loop.
-_LARGE_BODY = 256 * 1024
-# Of these a small body may hold much.
-_PACKED_TYPES = (b"image/", b"audio/")
 
 
 class App:
@@ -57,6 +51,8 @@ class App:
         worker: This worker's id.
         limits: Of the batches.
         max_body: Bytes of a request's body at most.
+        max_body_s: Seconds that a body may take to come.
+        keys: Of callers; without them everybody may ask.
     """
 
     def __init__(
@@ -65,17 +61,55 @@ class App:
         worker: str,
         limits: BatchLimits | None = None,
         max_body: int = MAX_BODY,
+        max_body_s: float = MAX_BODY_S,
+        keys: KeyFile | None = None,
     ) -> None:
-        self.draining = False
         self.metrics = Metrics()
+        self._guard = Guard(keys)
         self._folder = folder
         self._worker = worker
-        self._max_body = max_body
         self._compute = ThreadPoolExecutor(1, "compute")
         self._load = ThreadPoolExecutor(1, "load")
         self._convert = ThreadPoolExecutor(1, "convert")
         self.table = ModelTable(self._compute, self.metrics, limits or BatchLimits())
         self.watcher = Watcher(folder, worker, self.table, self.metrics, self._load)
+        bodies = BodyReader(max_body, max_body_s)
+        self._calls = Calls(self.table, bodies, self._convert)
+        self._metadata = Metadata(self.table, self.watcher, self.metrics, bodies)
+        self._routes = self._make_routes()
+
+    def drain(self) -> None:
+        """Be ready no longer; what has begun, and what still comes, is answered."""
+        self._metadata.draining = True
+
+    def _make_routes(self) -> Routes:
+        calls, metadata, pages = self._calls, self._metadata, Pages(self.table)
+        return Routes(
+            Route("POST", "/v2/models/*/infer", calls.infer),
+            Route("POST", "/v2/models/*/versions/*/infer", calls.infer),
+            Route("POST", "/predict", calls.predict),
+            Route("POST", "/predict/*", calls.predict),
+            Route("POST", "/invocations", calls.invocations),
+            Route("POST", "/invocations/*", calls.invocations),
+            Route("GET", "/", pages.index),
+            Route("GET", "/models/*", pages.model),
+            Route("GET", "/models/*/form", pages.form),
+            Route("GET", "/openapi.json", pages.openapi),
+            Route("GET", "/v2", metadata.server),
+            Route("GET", "/v2/health/live", metadata.live),
+            Route("GET", "/v2/health/ready", metadata.ready),
+            Route("GET", "/v2/models/*", metadata.model),
+            Route("GET", "/v2/models/*/ready", metadata.model_ready),
+            Route("GET", "/v2/models/*/versions/*", metadata.model),
+            Route("GET", "/v2/models/*/versions/*/ready", metadata.model_ready),
+            Route("POST", "/v2/repository/index", metadata.repository),
+            Route("POST", "/v2/repository/models/*/load", metadata.change_repository),
+            Route("POST", "/v2/repository/models/*/unload", metadata.change_repository),
+            Route("GET", "/health", metadata.health),
+            Route("GET", "/ping", metadata.health),
+            Route("GET", "/version", metadata.version),
+            Route("GET", "/metrics", metadata.metrics),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -105,163 +139,26 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: Headers = ((b"x-request-id", request_id(scope)),)
+        given = dict(scope["headers"])
+        headers: Headers = ((b"x-request-id", request_id(given)), *NOT_SNIFFED)
         try:
-            status, body, extra = await self._route(scope, receive)
+            key = self._guard.check(scope["path"], given)
+            handler, parts = self._routes.find(scope["method"], scope["path"])
+            if key is not None and parts:
+                refuse_model(key, parts[0])
+            response = await handler(Request(given, receive, key), *parts)
         except ClientGone:
             return
         except RequestError as error:
-            status, body = error.status, dump({"error": error.message})
-            extra = (*error.headers, *JSON)
+            response = _refusal(error)
         except Exception:
             _logger.exception("a request failed")
-            status = 500
-            body = dump({"error": "the server failed at this request; its log has the details"})
-            extra = JSON
-        if status >= 400:
-            self.metrics.failures.labels(str(status)).inc()
-        await respond(send, status, body, (*headers, *extra))
-
-    async def _route(self, scope: Scope, receive: Receive) -> tuple[int, bytes, Headers]:
-        """Answer with status, body and headers."""
-        path = scope["path"]
-        if scope["method"] == "POST":
-            match path.split("/"):
-                case ["", "v2", "models", name, "infer"]:
-                    return await self._predict(scope, receive, self.table.find, (name,), True)
-                case ["", "v2", "models", name, "versions", version, "infer"]:
-                    return await self._predict(
-                        scope, receive, self.table.find, (name, version), True
-                    )
-                case ["", "predict"]:
-                    return await self._predict(scope, receive, self.table.only, (), False)
-                case ["", "predict", name]:
-                    return await self._predict(scope, receive, self.table.find, (name,), False)
-        return self._page(scope["method"], path)
-
-    async def _predict(
-        self, scope: Scope, receive: Receive, find: Any, key: tuple[str, ...], protocol: bool
-    ) -> tuple[int, bytes, Headers]:
-        body = await read_body(scope, receive, self._max_body)
-        # Looked up once the body is here: the model is the one that is live when the request is
-        # whole.
-        served: Served = find(*key)
-        started = time.perf_counter()
-        served.metrics.requests.inc()
-        try:
-            tree, inputs = await self._inputs(scope, body, served, protocol)
-            outputs = await served.batcher.submit(inputs)
-            if protocol:
-                answer = render_infer(tree, served.model, outputs)
-            else:
-                answer = render_predictions(served.model, outputs[0])
-        except RequestError as error:
-            served.metrics.errors.inc()
-            error.headers = (*error.headers, *served.headers)
-            raise
-        except Exception:
-            served.metrics.errors.inc()
-            raise
-        content = dump(answer)
-        served.metrics.latency.observe(time.perf_counter() - started)
-        return 200, content, (*JSON, *served.headers)
-
-    async def _inputs(
-        self, scope: Scope, body: bytes, served: Served, protocol: bool
-    ) -> tuple[dict[str, Any], Arrays]:
-        kind = header(scope, b"content-type").split(b";")[0].strip().lower()
-        if header(scope, b"content-encoding") not in (b"", b"identity"):
-            raise RequestError(415, "send the body without a content-encoding")
-        if header(scope, b"inference-header-content-length"):
-            raise RequestError(415, "binary tensors are not served; send JSON data")
-        if kind in _JSON_TYPES or kind.endswith(b"+json"):
-            convert = _infer if protocol else _rows
-        else:
-            parse = None if protocol else parser_of(kind)
-            if parse is None:
-                raise RequestError(
-                    415,
-                    "send content-type application/json; /predict takes pictures (image/png, "
-                    "image/jpeg, ...), audio/wav, text/plain and text/csv as well",
-                )
-            convert = partial(_other, parse)
-        if len(body) <= _LARGE_BODY and not kind.startswith(_PACKED_TYPES):
-            return convert(body, served)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._convert, convert, body, served)
-
-    def _page(self, method: str, path: str) -> tuple[int, bytes, Headers]:
-        allowed = "POST" if path.startswith("/predict") or path.endswith("/infer") else "GET, HEAD"
-        if method not in allowed.split(", "):
-            raise RequestError(
-                405, f"{path[:60]} takes {allowed} alone", ((b"allow", allowed.encode()),)
-            )
-        match path.split("/"):
-            case ["", "v2", "models", name, *rest]:
-                return self._model_page(name, rest)
-            case ["", "metrics"]:
-                return 200, self.metrics.page(), _TEXT
-            case ["", "v2"]:
-                page: Any = {"name": "modelyard", "version": __version__, "extensions": []}
-            case ["", "v2", "health", "live"]:
-                page = {"live": True}
-            case ["", "v2", "health", "ready"]:
-                self._check_ready()
-                page = {"ready": True}
-            case ["", "health" | "ping"]:
-                self._check_ready()
-                page = {"status": "ok", "models": self._models()}
-            case ["", "version"]:
-                page = {"modelyard": __version__}
-            case _:
-                raise _unknown(path)
-        return 200, dump(page), JSON
-
-    def _model_page(self, name: str, rest: list[str]) -> tuple[int, bytes, Headers]:
-        match rest:
-            case [] | ["ready"]:
-                served = self.table.find(name)
-            case ["versions", version] | ["versions", version, "ready"]:
-                served = self.table.find(name, version)
-            case _:
-                raise _unknown(f"/v2/models/{name}/{'/'.join(rest)}")
-        entry = self.table.entries[served.model.name]
-        versions = sorted(other.model.version for other in entry.warm)
-        page = {"ready": True} if rest[-1:] == ["ready"] else describe(served.model, versions)
-        return 200, dump(page), (*JSON, *served.headers)
-
-    def _models(self) -> dict[str, Any]:
-        return {
-            name: {"version": entry.live.model.version, "digest": entry.live.model.digest}
-            for name, entry in self.table.entries.items()
-        }
-
-    def _check_ready(self) -> None:
-        if self.draining:
-            raise unavailable("this server is stopping")
-        if not self.watcher.scanned:
-            raise unavailable("this server is starting")
-        if self.table.pending:
-            raise unavailable(f"not loaded yet: {', '.join(sorted(self.table.pending))}")
+            response = _refusal(failed())
+        if response.status >= 400:
+            self.metrics.failures.labels(str(response.status)).inc()
+        await respond(send, response, headers)
 
 
-def _infer(body: bytes, served: Served) -> tuple[dict[str, Any], Arrays]:
-    tree = parse_json(body)
-    return tree, parse_infer(tree, served.model)
-
-
-def _rows(body: bytes, served: Served) -> tuple[dict[str, Any], Arrays]:
-    tree = parse_json(body)
-    return tree, parse_rows(tree, served.model.inputs)
-
-
-def _other(parse: Any, body: bytes, served: Served) -> tuple[dict[str, Any], Arrays]:
-    return {}, parse(body, served.model.inputs)
-
-
-def _unknown(path: str) -> RequestError:
-    return RequestError(
-        404,
-        f"there is nothing at {path[:60]!r}; try POST /predict, POST /v2/models/NAME/infer, "
-        "GET /v2/models/NAME, /v2/health/ready, /health, /metrics or /version",
-    )
+def _refusal(error: RequestError) -> Response:
+    content = dump({"error": error.message})
+    return Response(error.status, content, (*error.headers, *JSON, *NOT_STORED))

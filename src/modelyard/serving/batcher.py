@@ -7,13 +7,14 @@ of a model: what is queued is answered by the model it was queued for.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from modelyard.serving.failures import RequestError
+from modelyard.serving.failures import busy, unavailable
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
@@ -24,12 +25,13 @@ class BatchLimits:
     """How large a batch gets, and how much may wait.
 
     ``max_rows`` in a batch, ``max_wait_s`` for company when idle; beyond ``max_queued_rows``
-    requests are turned away.
+    requests are turned away, and those that have no answer after ``deadline_s`` are given up.
     """
 
     max_rows: int = 64
     max_wait_s: float = 0.0
     max_queued_rows: int = 4096
+    deadline_s: float = 10.0
 
 
 @dataclass(eq=False)
@@ -37,6 +39,7 @@ class _Item:
     inputs: Arrays
     num_rows: int
     future: "asyncio.Future[list[np.ndarray]]"
+    due: float
 
 
 @dataclass(eq=False)
@@ -57,27 +60,30 @@ class Batcher:
     observe: Callable[[int], None] = lambda _: None
     _queues: dict[tuple[tuple[int, ...], ...], list[_Item]] = field(default_factory=dict)
     _queued_rows: int = 0
+    _running: list[_Item] = field(default_factory=list)
     _busy: bool = False
+    _deadline: asyncio.TimerHandle | None = None
 
     def submit(self, inputs: Arrays) -> "asyncio.Future[list[np.ndarray]]":
         """Queue inputs that share their number of rows.
 
         Returns:
-            A future of the outputs for just these rows.
+            A future of the outputs for just these rows, or of a RequestError, 503, where they took
+            longer than ``deadline_s``.
 
         Raises:
             RequestError: 429, too much is queued.
         """
         num_rows = len(next(iter(inputs.values())))
         if self._queued_rows and self._queued_rows + num_rows > self.limits.max_queued_rows:
-            raise RequestError(
-                429, "too many requests are waiting; try again later", ((b"retry-after", b"1"),)
-            )
+            raise busy()
         loop = asyncio.get_running_loop()
-        item = _Item(inputs, num_rows, loop.create_future())
+        item = _Item(inputs, num_rows, loop.create_future(), loop.time() + self.limits.deadline_s)
         shapes = tuple(array.shape[1:] for array in inputs.values())
         self._queues.setdefault(shapes, []).append(item)
         self._queued_rows += num_rows
+        if self._deadline is None:
+            self._deadline = loop.call_at(item.due, self._give_up, loop)
         if not self._busy:
             self._busy = True
             if self.limits.max_wait_s:
@@ -87,13 +93,27 @@ class Batcher:
         return item.future
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        items = self._take()
+        items = self._running = self._take()
         if not items:
             self._busy = False
             return
         self.observe(sum(item.num_rows for item in items))
         work = loop.run_in_executor(self.pool, _run_batch, self.run, items)
         work.add_done_callback(lambda done: self._deliver(loop, items, done))
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer those that are overdue, and wait for the next that will be; one timer for all."""
+        now, seconds = loop.time(), self.limits.deadline_s
+        waiting: list[float] = []
+        for item in itertools.chain(self._running, *self._queues.values()):
+            if item.future.done():
+                continue
+            if item.due > now:
+                waiting.append(item.due)
+            else:
+                message = f"the model gave no answer within {seconds:g} s; try again later"
+                item.future.set_exception(unavailable(message))
+        self._deadline = loop.call_at(min(waiting), self._give_up, loop) if waiting else None
 
     def _take(self) -> list[_Item]:
         """The next batch, of the shape that has waited longest; callers who left are dropped."""

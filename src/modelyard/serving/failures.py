@@ -22,3 +22,10 @@ class RequestError(Exception):
 def unavailable(message: str, seconds: int = 1) -> RequestError:
     """A 503 that says when to come back."""
     return RequestError(503, message, ((b"retry-after", b"%d" % seconds),))
+
+
+def busy() -> RequestError:
+    """A 429: more is waiting than can be answered soon."""
+    return RequestError(
+        429, "too many requests are waiting; try again later", ((b"retry-after", b"1"),)
+    )

@@ -1,13 +1,16 @@
-"""The little of HTTP that ASGI leaves to us: a bounded body, JSON answers, the request's id."""
+"""The little of HTTP that ASGI leaves to us: requests, answers, the request's id, caching."""
 
+import hashlib
+import os
 import re
-import secrets
+from binascii import hexlify
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
-from modelyard.serving.failures import RequestError
+from modelyard.serving.keys import ApiKey
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -15,47 +18,36 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON: Headers = ((b"content-type", b"application/json"),)
+NOT_STORED: Headers = ((b"cache-control", b"no-store"),)
+NOT_SNIFFED: Headers = ((b"x-content-type-options", b"nosniff"),)
 MAX_BODY = 16 * 1024 * 1024
 
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+# What an id is written with anywhere; nothing that means something in a log or a page.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@~-]{1,128}")
+
+
+class Response(NamedTuple):
+    """What is sent back, but for the headers that every answer has."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request; ``headers`` by lower-case name; its body is read by who wants it.
+
+    ``key`` is the caller's, None where none is asked for.
+    """
+
+    headers: dict[bytes, bytes]
+    receive: Receive
+    key: ApiKey | None = None
 
 
 class ClientGone(Exception):  # noqa: N818 - nobody's error
     """The caller closed the connection before the request was whole."""
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int = MAX_BODY) -> bytes:
-    """The request's body.
-
-    A body that is too large is read to its end and dropped as long as that is cheap: to answer
-    before the caller has sent it would reset the connection, and the caller would see that instead
-    of the answer.
-
-    Raises:
-        RequestError: 413, it has more than ``limit`` bytes.
-        ClientGone: the connection was closed.
-    """
-    length = header(scope, b"content-length")
-    declared = int(length) if length.isdigit() and len(length) < 20 else 0
-    if declared > 4 * limit:
-        raise _too_large(limit, ((b"connection", b"close"),))
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-        elif size > 4 * limit:
-            raise _too_large(limit, ((b"connection", b"close"),))
-        if not message.get("more_body", False):
-            break
-    if size > limit:
-        raise _too_large(limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def header(scope: Scope, name: bytes) -> bytes:
@@ -66,30 +58,43 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-def request_id(scope: Scope) -> bytes:
-    """The caller's ``x-request-id`` where it is printable and short, else one of ours."""
-    given = header(scope, b"x-request-id")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+def request_id(headers: dict[bytes, bytes]) -> bytes:
+    """The caller's ``x-request-id`` where it is short and plain, else one of ours."""
+    given = headers.get(b"x-request-id")
+    return given if given and _REQUEST_ID.fullmatch(given) else hexlify(os.urandom(8))
 
 
-async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
+async def respond(send: Send, response: Response, headers: Headers) -> None:
     """Send a whole response; the length is added."""
+    status, body, own = response
+    length = () if status == 304 else ((b"content-length", b"%d" % len(body)),)
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+            "headers": [*headers, *own, *length],
         }
     )
     await send({"type": "http.response.body", "body": body})
 
 
+def json_page(value: Any, headers: Headers = ()) -> Response:
+    """A page of what is so now; nobody keeps it."""
+    return Response(200, dump(value), (*JSON, *NOT_STORED, *headers))
+
+
+def cached_page(request: Request, body: bytes, headers: Headers = ()) -> Response:
+    """JSON that a caller may keep, and asks for again by its ETag: 304 as long as it holds."""
+    tag = b'"%s"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
+    headers = ((b"etag", tag), (b"cache-control", b"no-cache"), *headers)
+    known = request.headers.get(b"if-none-match")
+    if known and (
+        known == b"*" or tag in [one.strip().removeprefix(b"W/") for one in known.split(b",")]
+    ):
+        return Response(304, b"", headers)
+    return Response(200, body, (*JSON, *headers))
+
+
 def dump(value: Any) -> bytes:
     """JSON, numpy arrays and numbers included; what is not a number becomes null."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-
-
-def _too_large(limit: int, headers: Headers = ()) -> RequestError:
-    return RequestError(
-        413, f"the body is larger than {limit} bytes; send fewer rows in a request", headers
-    )

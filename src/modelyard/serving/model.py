@@ -1,13 +1,14 @@
 """One version of a model in memory: verified, warmed, and asked its golden requests first."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnxruntime as ort
 
+from modelyard.artifacts import read_json
 from modelyard.errors import PackageError
 from modelyard.package import PackageReader, verify_manifest
 from modelyard.serving.failures import RequestError
@@ -29,6 +30,10 @@ class Model:
     outputs: tuple[Tensor, ...]
     labels: tuple[str, ...]
     session: ort.InferenceSession
+    example: tuple[dict[str, Any], ...] = ()
+    """Rows that the model answers, as ``/predict`` takes them."""
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The known values of categories, by input; others count as unknown."""
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """The outputs, in the order of ``outputs``, for a batch of validated inputs."""
@@ -65,14 +70,38 @@ def load(folder: Path, name: str, version: int, digest: str) -> Model:
     ) as error:  # onnxruntime raises bare classes of its own for a file it cannot read
         raise PackageError(f"model.onnx does not load: {_first_line(error)}") from error
     _check_interface(session, inputs, outputs)
-    labels = package.labels
-    model = Model(name, version, digest, schema.task, inputs, outputs, labels, session)
-    _answer(model, package.input_example.get("rows"), "the input example")
+    example = package.input_example.get("rows")
+    model = Model(
+        name=name,
+        version=version,
+        digest=digest,
+        task=schema.task,
+        inputs=inputs,
+        outputs=outputs,
+        labels=package.labels,
+        session=session,
+        example=tuple(example or ()),
+        choices=_choices(folder),
+    )
+    _answer(model, example, "the input example")
     for number, request in enumerate(package.golden.requests):
         place = f"golden request {number}"
         answers = _answer(model, list(request.rows), place)
         _compare(np.asarray(request.answers), answers, package.golden.atol, place)
     return model
+
+
+def _choices(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The values of each category that were seen often enough to be learned."""
+    try:
+        features = read_json(folder / "preprocessing.json")["features"]
+        return {
+            item["name"]: tuple(map(str, item["kept"]))
+            for item in features
+            if item["kind"] == "category"
+        }
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return {}  # of a package made elsewhere; they are for people to choose from, no more
 
 
 def _check_interface(

@@ -1,124 +1,145 @@
-"""The Open Inference Protocol (version 2, REST, JSON tensors), and the answers of ``/predict``."""
+"""The Open Inference Protocol (version 2, REST): requests and answers, JSON and binary tensors."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from modelyard.serving import binary
 from modelyard.serving.failures import RequestError
+from modelyard.serving.http import JSON, Headers, dump
 from modelyard.serving.model import Model
-from modelyard.serving.tensors import check_shape
+from modelyard.serving.tensors import Tensor, check_shape, short
 
 Arrays = dict[str, np.ndarray]
 
+EXTENSIONS = ("binary_tensor_data", "model_repository")
+_NO_BYTES = memoryview(b"")
+_OCTETS = (b"content-type", b"application/octet-stream")
 
-def parse_infer(tree: dict[str, Any], model: Model) -> Arrays:
+
+class Asked(NamedTuple):
+    """What a request wants back: its ``id``, and outputs, by name, ``True`` as bytes.
+
+    Where it names no outputs it wants all, each by ``default``.
+    """
+
+    id: str | None
+    default: bool
+    outputs: dict[str, bool] | None
+
+
+_ALL_AS_JSON = Asked(None, False, None)
+
+
+def parse_infer(
+    tree: dict[str, Any], model: Model, content: memoryview = _NO_BYTES
+) -> tuple[Asked, Arrays]:
     """The inputs of an inference request.
 
     Args:
         tree: ``{"inputs": [{"name", "shape", "datatype", "data"}], "outputs": [{"name"}], "id",
-            "parameters"}``.
+            "parameters"}``; an input without ``data`` has ``parameters.binary_data_size``.
         model: Says which inputs there are.
+        content: The bytes behind a JSON header, the tensors' in its order.
 
     Returns:
-        Input name -> array, all with the same number of rows.
+        What is wanted, and input name -> array, all with the same number of rows.
 
     Raises:
-        RequestError: 400, naming the input and what is wrong with it.
+        RequestError: 400, naming the input and what is wrong with it; 413, too many rows.
     """
-    given = tree.get("inputs")
-    if type(given) is not list or not all(type(item) is dict for item in given):
-        raise RequestError(400, '"inputs" must be a list of {"name", "shape", "datatype", "data"}')
-    names = [item.get("name") for item in given]
-    wanted = [tensor.name for tensor in model.inputs]
-    if not all(isinstance(name, str) for name in names) or sorted(names) != sorted(wanted):
-        raise RequestError(400, f'"inputs" must name {wanted}, each once')
-    items = dict(zip(names, given, strict=True))
-    arrays: Arrays = {}
-    for tensor in model.inputs:
-        item = items[tensor.name]
-        if item.get("datatype") != tensor.datatype:
+    items = _named_items(tree, model)
+    tensors = {tensor.name: tensor for tensor in model.inputs}
+    found: Arrays = {}
+    start = 0
+    for item in items:
+        tensor = tensors[item["name"]]
+        size = _binary_size(item)
+        if size is None:
+            shape = _check_shape(tensor, item)
+            found[tensor.name] = tensor.pack(item["data"], shape, f"{tensor.name}.data")
+            continue
+        if size > len(content) - start:
             raise RequestError(
-                400, f"input {tensor.name!r}: datatype must be {tensor.datatype!r}, as the model's"
+                400,
+                f"input {tensor.name!r}: binary_data_size is {size}, but {len(content) - start} "
+                "bytes of tensors are left behind the JSON header; its length stands in "
+                "Inference-Header-Content-Length",
             )
-        if "data" not in item:
-            raise RequestError(400, f'input {tensor.name!r} has no "data"; send JSON lists')
-        shape = check_shape(tensor, item.get("shape"))
-        arrays[tensor.name] = tensor.pack(item["data"], shape, f"{tensor.name}.data")
-    if len({len(array) for array in arrays.values()}) > 1:
+        part = content[start : start + size]
+        found[tensor.name] = binary.unpack(tensor, _check_shape(tensor, item), part)
+        start += size
+    if start != len(content):
+        raise RequestError(400, f"{len(content) - start} bytes follow the last input's")
+    asked = _asked(tree, model)
+    if len(items) == 1:
+        return asked, found
+    if len({len(array) for array in found.values()}) > 1:
         raise RequestError(400, "the inputs have different numbers of rows")
-    _check_outputs(tree, model)
-    return arrays
+    return asked, {name: found[name] for name in tensors}
 
 
-def render_infer(tree: dict[str, Any], model: Model, outputs: list[np.ndarray]) -> dict[str, Any]:
-    """The answer: the outputs that the request asks for, all by default, and its id."""
-    asked = {item["name"] for item in tree.get("outputs") or ()}
+def raw_header(model: Model, num_bytes: int) -> dict[str, Any]:
+    """The JSON header that a body without one stands for: all of it is the one input's bytes.
+
+    Raises:
+        RequestError: 400, the model has several inputs, or the bytes are no whole rows.
+    """
+    if len(model.inputs) != 1:
+        raise RequestError(
+            400,
+            f"model {model.name} has {len(model.inputs)} inputs; send a JSON header and its length "
+            "in Inference-Header-Content-Length",
+        )
+    (tensor,) = model.inputs
+    item = {
+        "name": tensor.name,
+        "shape": binary.raw_shape(tensor, num_bytes),
+        "datatype": tensor.datatype,
+        "parameters": {"binary_data_size": num_bytes},
+    }
+    return {"inputs": [item], "parameters": {"binary_data_output": True}}
+
+
+def render_infer(asked: Asked, model: Model, outputs: list[np.ndarray]) -> tuple[bytes, Headers]:
+    """The answer's body and the headers that say what it is."""
+    items: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    for tensor, values in zip(model.outputs, outputs, strict=True):
+        as_bytes = asked.default if asked.outputs is None else asked.outputs.get(tensor.name)
+        if as_bytes is None:
+            continue
+        item: dict[str, Any] = {
+            "name": tensor.name,
+            "shape": list(values.shape),
+            "datatype": tensor.datatype,
+        }
+        if as_bytes:
+            parts.append(binary.pack(values))
+            item["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            flat = np.ascontiguousarray(values).reshape(-1)
+            item["data"] = flat.tolist() if flat.dtype == object else flat
+        items.append(item)
     answer: dict[str, Any] = {
         "model_name": model.name,
         "model_version": str(model.version),
-        "outputs": [
-            {
-                "name": tensor.name,
-                "shape": list(values.shape),
-                "datatype": tensor.datatype,
-                "data": np.ascontiguousarray(values).reshape(-1),
-            }
-            for tensor, values in zip(model.outputs, outputs, strict=True)
-            if not asked or tensor.name in asked
-        ],
+        "outputs": items,
     }
-    if "id" in tree:
-        answer["id"] = tree["id"]
-    return answer
+    if asked.id is not None:
+        answer["id"] = asked.id
+    header = dump(answer)
+    if not parts:
+        return header, JSON
+    return b"".join([header, *parts]), (_OCTETS, (binary.HEADER, b"%d" % len(header)))
 
 
-def render_predictions(model: Model, outputs: np.ndarray) -> dict[str, Any]:
-    """The answer of ``/predict`` for the model's first output, [rows, width]."""
-    return {
-        "model": model.name,
-        "version": model.version,
-        "predictions": _RENDER[model.task](model.labels, outputs),
-    }
-
-
-def _classes(labels: tuple[str, ...], probabilities: np.ndarray) -> list[dict[str, Any]]:
-    best = probabilities.argmax(axis=1).tolist()
-    return [
-        {
-            "label": labels[index],
-            "probability": row[index],
-            "probabilities": dict(zip(labels, row, strict=True)),
-        }
-        for index, row in zip(best, probabilities.tolist(), strict=True)
-    ]
-
-
-def _several_labels(labels: tuple[str, ...], probabilities: np.ndarray) -> list[dict[str, Any]]:
-    return [
-        {
-            "labels": [label for label, value in zip(labels, row, strict=True) if value > 0.5],
-            "probabilities": dict(zip(labels, row, strict=True)),
-        }
-        for row in probabilities.tolist()
-    ]
-
-
-def _numbers(_: tuple[str, ...], predictions: np.ndarray) -> list[dict[str, Any]]:
-    return [{"prediction": value} for value in predictions[:, 0].tolist()]
-
-
-_RENDER = {
-    "classification": _classes,
-    "multi-label": _several_labels,
-    "regression": _numbers,
-}
-
-
-def describe(model: Model, versions: list[int]) -> dict[str, Any]:
+def describe(model: Model, versions: Iterable[int]) -> dict[str, Any]:
     """A model's metadata."""
     return {
         "name": model.name,
-        "versions": [str(version) for version in versions],
+        "versions": [str(version) for version in sorted(versions)],
         "platform": "onnxruntime_onnx",
         "inputs": [tensor.describe() for tensor in model.inputs],
         "outputs": [tensor.describe() for tensor in model.outputs],
@@ -131,14 +152,87 @@ def describe(model: Model, versions: list[int]) -> dict[str, Any]:
     }
 
 
-def _check_outputs(tree: dict[str, Any], model: Model) -> None:
+def _named_items(tree: dict[str, Any], model: Model) -> list[dict[str, Any]]:
+    items: Any = tree.get("inputs")
+    try:
+        names = [item["name"] for item in items]
+    except (KeyError, TypeError):
+        raise RequestError(
+            400, '"inputs" must be a list of {"name", "shape", "datatype", "data"}'
+        ) from None
+    wanted = [tensor.name for tensor in model.inputs]
+    if names != wanted and (
+        not all(isinstance(name, str) for name in names) or sorted(names) != sorted(wanted)
+    ):
+        raise RequestError(400, f'"inputs" must name {wanted}, each once')
+    return items
+
+
+def _check_shape(tensor: Tensor, item: dict[str, Any]) -> tuple[int, ...]:
+    """The shape of an input; its datatype is checked as well."""
+    if item.get("datatype") != tensor.datatype:
+        raise RequestError(
+            400,
+            f"input {tensor.name!r}: datatype must be {tensor.datatype!r}, as the model's; it is "
+            f"{short(item.get('datatype'))}",
+        )
+    return check_shape(tensor, item.get("shape"))
+
+
+def _binary_size(item: dict[str, Any]) -> int | None:
+    """The input's ``binary_data_size``; None where its data are in the JSON."""
+    name = item["name"]
+    size = None
+    if "parameters" in item:
+        size = _parameters(item, f"input {name!r}").get("binary_data_size")
+    if size is None:
+        if "data" not in item:
+            raise RequestError(
+                400, f'input {name!r} has no "data"; send JSON lists, or bytes and their number'
+            )
+        return None
+    if "data" in item:
+        raise RequestError(400, f'input {name!r} has both "data" and "binary_data_size"')
+    if type(size) is not int or size < 0:
+        raise RequestError(400, f"input {name!r}: binary_data_size must be a number of bytes")
+    return size
+
+
+def _asked(tree: dict[str, Any], model: Model) -> Asked:
+    if len(tree) == 1:  # "inputs" alone
+        return _ALL_AS_JSON
+    identity = tree.get("id")
+    if identity is not None and not isinstance(identity, str):
+        raise RequestError(400, '"id" must be a string')
+    default = _flag(tree, "the request", "binary_data_output", False)
     outputs = tree.get("outputs")
-    if outputs is None:
-        return
+    if outputs is None or outputs == []:
+        return Asked(identity, default, None)
     names = [tensor.name for tensor in model.outputs]
     if type(outputs) is not list or any(
         type(item) is not dict or item.get("name") not in names for item in outputs
     ):
         raise RequestError(400, f'"outputs" must be a list of {{"name"}} out of {names}')
-    if "id" in tree and not isinstance(tree["id"], str):
-        raise RequestError(400, '"id" must be a string')
+    wanted = {
+        item["name"]: _flag(item, f"output {item['name']!r}", "binary_data", default)
+        for item in outputs
+    }
+    return Asked(identity, default, wanted)
+
+
+def _parameters(tree: dict[str, Any], place: str) -> dict[str, Any]:
+    parameters = tree.get("parameters")
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise RequestError(400, f'"parameters" of {place} must be an object')
+    return parameters
+
+
+def _flag(tree: dict[str, Any], place: str, key: str, default: bool) -> bool:
+    if "parameters" not in tree:
+        return default
+    value = _parameters(tree, place).get(key, default)
+    if type(value) is not bool:
+        raise RequestError(400, f"{key} is {short(value)}; expected is true or false")
+    return value

@@ -18,7 +18,7 @@ from modelyard.serving.failures import RequestError
 MAX_ROWS = 1024
 
 # numpy's name -> name in the Open Inference Protocol, type code of array.array, type in an ONNX
-# file
+# file. array.array has no half precision: such numbers are read as float32.
 _TYPES = {
     "uint8": ("UINT8", "B", "tensor(uint8)"),
     "uint16": ("UINT16", "H", "tensor(uint16)"),
@@ -28,6 +28,7 @@ _TYPES = {
     "int16": ("INT16", "h", "tensor(int16)"),
     "int32": ("INT32", "i", "tensor(int32)"),
     "int64": ("INT64", "q", "tensor(int64)"),
+    "float16": ("FP16", "f", "tensor(float16)"),
     "float32": ("FP32", "f", "tensor(float)"),
     "float64": ("FP64", "d", "tensor(double)"),
     "string": ("BYTES", "", "tensor(string)"),
@@ -115,9 +116,11 @@ class Tensor:
         except (TypeError, ValueError, OverflowError):
             fault = _fault(data if shape else [data], expected, self.dtype, place)
             raise RequestError(400, fault) from None
-        values = np.frombuffer(content, dtype=self.dtype).reshape(shape)
-        if code in "fd" and not np.isfinite(values).all():
-            raise RequestError(400, f"{place} holds a number beyond the range of {self.dtype}")
+        values = np.frombuffer(content, dtype=code).reshape(shape)
+        if code in "fd":
+            with np.errstate(over="ignore"):
+                values = values.astype(self.dtype, copy=False)
+            check_finite(self, values, place)
         return values
 
     def _pack_scalars(self, data: Any, shape: tuple[int, ...], place: str) -> np.ndarray:
@@ -134,6 +137,19 @@ class Tensor:
         values = np.empty(len(data), dtype=object)
         values[:] = [text or "" for text in data]
         return values
+
+
+def check_finite(tensor: Tensor, values: np.ndarray, place: str) -> None:
+    """Refuse floats that are infinite, or NaN where that does not stand for a missing value.
+
+    Raises:
+        RequestError: 400, naming ``place``.
+    """
+    if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
+        return
+    if tensor.is_scalar and not tensor.required and np.isnan(values[~finite]).all():
+        return
+    raise RequestError(400, f"{place} holds a number beyond the range of {tensor.dtype}")
 
 
 def rows_shape(tensor: Tensor, row: Any) -> tuple[int, ...]:

@@ -34,9 +34,9 @@ def test_rollback_works_with_mlflow_stopped_and_is_reconciled_afterwards(quick: 
     assert quick.aliases == {"champion": 1, "live": 1, "previous": 2}
     assert not (quick.root / "m/pin.json").exists()
     assert quick.pointer()["pinned"] is False
-    assert [(line["outcome"], line["by"]) for line in quick.audit()] == [
-        ("live", "champion"),
-        ("live", "champion"),
+    assert [(line["outcome"], line["path"]) for line in quick.audit()] == [
+        ("live", "alias"),
+        ("live", "alias"),
         ("live", "rollback"),
         ("reconciled", "rollback"),
     ]

@@ -60,7 +60,7 @@ def test_the_form_is_typed_and_bounded_as_params_are(
         "epochs": {"type": "integer", "minimum": 1},
         "learning_rate": {"type": "number", "exclusiveMinimum": 0},
         "workers": {"type": "integer", "minimum": 1, "maximum": 64},
-        "promote": {"type": "string", "enum": ["auto", "manual"]},
+        "promote": {"type": "string", "enum": ["auto", "manual", "approve"]},
     }.items():
         assert bounds.items() <= form[name].items(), name
         assert "default" not in form[name], "empty is as in the params file"

@@ -5,18 +5,24 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from modelyard.artifacts import Layout, read_json, write_json
+from modelyard.artifacts import Layout, canonical, read_json, write_json
 from modelyard.data.raw import raw_sha256
 from modelyard.errors import ModelyardError
 from modelyard.package import Proof
 from modelyard.registry.proof_code import check_code
-from modelyard.registry.proof_data import check_dataset, check_source, dataset_digest
+from modelyard.registry.proof_data import (
+    check_dataset,
+    check_source,
+    check_validation,
+    dataset_digest,
+)
 from modelyard.registry.proof_git import DVC_LOCK, find_lock
 from tests.integration.registry_project import make_project, params
 from tests.unit.data.data_tables import contract, put_raw, table
@@ -201,25 +207,53 @@ def test_the_dataset_is_computed_again_here_and_in_the_cache(root: Path) -> None
     assert "from the files in the cache" in check_dataset(root, proof)
 
 
-@pytest.mark.parametrize("name", ["test.parquet", "preprocessing.json", "validation.json"])
-def test_a_changed_file_of_the_dataset_is_found(root: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "check", "named"),
+    [
+        ("test.parquet", check_dataset, "digest of the dataset in data/dataset"),
+        ("preprocessing.json", check_dataset, "digest of the dataset in data/dataset"),
+        ("validation.json", check_validation, "validation's digest of the dataset in data/dataset"),
+    ],
+)
+def test_a_changed_file_of_the_dataset_is_found(
+    root: Path, name: str, check: Callable[[Path, Proof], str], named: str
+) -> None:
     proof = proof_of(root)
     path = root / "data/dataset" / name
     text = path.read_bytes()
     path.unlink()  # it may be a link into the cache
-    path.write_bytes(text + b" " if name.endswith(".parquet") else b'{"other": 1}')
-    with pytest.raises(ModelyardError, match="digest of the dataset in data/dataset"):
-        check_dataset(root, proof)
+    path.write_bytes(text + b" " if name.endswith(".parquet") else b'{"success": 1}')
+    with pytest.raises(ModelyardError, match=named):
+        check(root, proof)
     path.unlink()
     with pytest.raises(ModelyardError, match=f"lacks {name}"):
-        check_dataset(root, proof)
+        check(root, proof)
 
 
-@pytest.mark.parametrize("field", ["dataset_digest", "validation_digest", "raw_sha256"])
-def test_a_proof_of_another_dataset_is_found(root: Path, field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "check"),
+    [
+        ("dataset_digest", check_dataset),
+        ("validation_digest", check_validation),
+        ("raw_sha256", check_dataset),
+    ],
+)
+def test_a_proof_of_another_dataset_is_found(
+    root: Path, field: str, check: Callable[[Path, Proof], str]
+) -> None:
     proof = replace(proof_of(root), **{field: "0" * 64})
     with pytest.raises(ModelyardError, match=r"is [0-9a-f]{12}, not 000000000000"):
-        check_dataset(root, proof)
+        check(root, proof)
+
+
+def test_rows_that_did_not_pass_are_found_though_the_digest_fits(root: Path) -> None:
+    path = root / "data/dataset/validation.json"
+    path.unlink()  # it may be a link into the cache
+    write_json(path, {"success": False})
+    digest = hashlib.sha256(canonical({"success": False})).hexdigest()
+    proof = replace(proof_of(root), validation_digest=digest)
+    with pytest.raises(ModelyardError, match="did not pass their validation"):
+        check_validation(root, proof)
 
 
 def test_an_altered_object_of_the_cache_is_found(root: Path) -> None:

@@ -52,7 +52,7 @@ def test_explicit_overrides_win() -> None:
         ({"learning_rate": 0}, "learning_rate: .*greater than 0"),
         ({"learning_rate": float("inf")}, "learning_rate: .*finite"),
         ({"workers": 65}, "workers: .*less than or equal to 64"),
-        ({"promote": "never"}, "promote: .*'auto' or 'manual'"),
+        ({"promote": "never"}, "promote: .*'auto', 'manual' or 'approve'"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_bound(form: dict[str, Any], message: str) -> None:

@@ -197,7 +197,7 @@ def test_a_failure_of_ours_says_nothing_of_its_inside(
     def fail(*_: Any) -> None:
         raise RuntimeError("secret /path")
 
-    monkeypatch.setattr("modelyard.serving.app.render_predictions", fail)
+    monkeypatch.setattr("modelyard.serving.calls.render_predictions", fail)
     response = served("POST", "/predict", json={"rows": [{"image": _image().tolist()}]})
     assert response.status_code == 500
     assert "secret" not in response.text
@@ -213,7 +213,8 @@ def test_pages(served: Client) -> None:
     (taken,) = page["inputs"]
     assert taken.pop("parameters") == {"type": "image", "fit": "refuse"}
     assert taken == {"name": "image", "datatype": "UINT8", "shape": [-1, 4, 4]}
-    assert served("GET", "/v2/models/digits/versions/1/ready").json() == {"ready": True}
+    ready = served("GET", "/v2/models/digits/versions/1/ready").json()
+    assert ready == {"name": "digits", "ready": True}
     assert served("GET", "/health").json()["models"]["digits"]["version"] == 1
     assert "modelyard" in served("GET", "/version").json()
     served("POST", "/predict", json={"rows": [{"image": _image().tolist()}]})
@@ -244,7 +245,7 @@ def test_ready_waits_for_every_pointer(client: Client, folder: Path) -> None:
     assert response.headers["retry-after"] == "1"
     client.scan()
     assert client("GET", "/v2/health/ready").status_code == 200
-    client.app.draining = True
+    client.app.drain()
     assert client("GET", "/v2/health/ready").status_code == 503
 
 
