@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.promote import promote_if_approved
+from flows.promote import approved
 from modelyard.runs.run import begin
 from modelyard.runs.summary import Result
 from tasks.baselines import baselines
@@ -49,9 +49,7 @@ def pipeline() -> Result:
         package = compress(trained, evaluation, run)
         push(run)
         version = register(package, run)
-        promotion = promote(version, run)
-        if version and promotion.outcome == "waiting":
-            promotion = promote_if_approved(version)
+        promotion = approved(promote(version, run), version)
         result = Result(run.snapshot.run_id, version, promotion)
         report(result, run)
         return result

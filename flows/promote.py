@@ -57,8 +57,13 @@ def promote(name: str, version: int) -> list[str]:
     return list(decide(root, settings, params, name, version, decision))
 
 
-def promote_if_approved(version: ModelVersion) -> Promotion:
-    """Run ``promote`` inside another flow; a refusal is an outcome, not an error."""
+def approved(promotion: Promotion, version: ModelVersion | None) -> Promotion:
+    """What became of a promotion that waits for a person: ``promote`` as a flow in another's run.
+
+    A refusal is an outcome, not an error.
+    """
+    if version is None or promotion.outcome != "waiting":
+        return promotion
     started = perf_counter()
     try:
         aliases = promote(version.name, version.version)

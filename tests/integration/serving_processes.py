@@ -18,10 +18,11 @@ SECONDS = 20.0
 
 
 @contextmanager
-def server(folder: Path, log: Path) -> Iterator[str]:
+def server(folder: Path, log: Path, *more: str) -> Iterator[str]:
     """Run a model server on a serving folder; yield its address."""
     port = free_port()
-    with process("modelyard.serving", log, "--folder", str(folder), "--port", str(port)) as child:
+    words = ["--folder", str(folder), "--port", str(port), *more]
+    with process("modelyard.serving", log, *words) as child:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_up(url) or child.poll() is not None)
         assert child.poll() is None, log.read_text()

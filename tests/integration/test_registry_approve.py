@@ -27,12 +27,13 @@ NAME = "asked"
 PIPELINE = """
 import sys
 from prefect import flow
-from flows.promote import promote_if_approved
+from flows.promote import approved
 from modelyard.artifacts import ModelVersion
+from modelyard.runs.summary import Promotion
 
 @flow(name="outer", persist_result=False)
 def outer(version: int):
-    return promote_if_approved(ModelVersion("asked", version, "", ""))
+    return approved(Promotion("waiting"), ModelVersion("asked", version, "", ""))
 
 for line in sys.stdin:
     print("ended:", outer(int(line)), flush=True)

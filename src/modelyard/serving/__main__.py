@@ -1,8 +1,10 @@
-"""``python -m modelyard.serving``: one server process; on SIGTERM it ends what it has begun."""
+"""``python -m modelyard.serving``: the server; on SIGTERM it ends what it has begun."""
 
 import argparse
 import logging
 import os
+import socket
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,6 +14,7 @@ import uvicorn
 from modelyard.errors import WorkspaceError
 from modelyard.serving.app import App
 from modelyard.serving.keys import KeyFile
+from modelyard.serving.workers import Workers, end_with_parent, listen
 
 
 class _Server(uvicorn.Server):
@@ -30,6 +33,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the serving folder")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--workers", type=int, default=1, help="processes on this port")
+    parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--index", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--keys", type=Path, help="of `modelyard key`; without the file everybody may ask"
     )
@@ -44,8 +50,11 @@ def main() -> None:
         tls = tls_files(args.certificate, args.private_key)
     except WorkspaceError as error:
         raise SystemExit(str(error)) from None
+    if args.workers > 1 and args.descriptor is None:
+        raise SystemExit(_keep_workers(args.workers, args.host, args.port))
+    end_with_parent()
     config = uvicorn.Config(
-        App(folder, worker=f"worker-0-{os.getpid()}", keys=keys),
+        App(folder, worker=f"worker-{args.index}-{os.getpid()}", keys=keys),
         host=args.host,
         port=args.port,
         loop="uvloop",
@@ -60,9 +69,19 @@ def main() -> None:
         **tls,
     )
     server = _Server(config)
-    server.run()
+    shared = None if args.descriptor is None else [socket.socket(fileno=args.descriptor)]
+    server.run(sockets=shared)
     if not server.started:
         raise SystemExit(3)
+
+
+def _keep_workers(number: int, host: str, port: int) -> int:
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    with listener:
+        return Workers(number, sys.argv[1:], listener).run()
 
 
 def keys_for(host: str, path: Path | None) -> KeyFile | None:

@@ -3,7 +3,10 @@
 Labels are names of served models alone, never what a caller sent, so that their number is bounded.
 """
 
+import os
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -52,9 +55,17 @@ class Metrics:
             "modelyard_refusals", "Versions refused here", ("model",), registry=registry
         )
         self.version = Gauge(
-            "modelyard_live_version", "The version that answers", ("model",), registry=registry
+            "modelyard_live_version",
+            "The version that answers",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
         )
 
     def page(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """The metrics in Prometheus' text format; of several workers those of all together."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return generate_latest(registry)
