@@ -52,7 +52,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: apt-get install wrk")
@@ -171,7 +171,7 @@ class Server:
         place.with_suffix(".lua").write_text(f"-- {path}\n{script}")
         self._requests[kind] = place.with_suffix(".lua")
 
-    def press(self, kind: str, connections: int, seconds: float) -> Run:
+    def press(self, kind: str, connections: int, seconds: int) -> Run:
         """Send requests for some seconds."""
         script = self._requests[kind]
         path = script.read_text().partition("\n")[0].removeprefix("-- ")
