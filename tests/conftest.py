@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in _foreign():
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _own_imports() -> Iterator[None]:
+    """No test sees the functions of another test's project."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+    for name in [name for name in sys.modules if name.partition(".")[0] == "custom"]:
+        if not str(getattr(sys.modules[name], "__file__", None)).startswith(str(ROOT)):
+            del sys.modules[name]
 
 
 def _foreign() -> list[str]:

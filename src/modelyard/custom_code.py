@@ -24,8 +24,7 @@ def import_function(name: str, root: Path, key: str) -> Callable[..., Any]:
             project that DVC does not know as a dependency.
     """
     module_name, _, attribute = name.partition(":")
-    if str(root.resolve()) not in sys.path:
-        sys.path.insert(0, str(root.resolve()))
+    _look_first(root.resolve(), module_name.partition(".")[0])
     before = set(sys.modules)
     try:
         module = importlib.import_module(module_name)
@@ -50,6 +49,22 @@ def import_function(name: str, root: Path, key: str) -> Callable[..., Any]:
             "Name a function of that module after the colon.",
         )
     return function
+
+
+def _look_first(root: Path, package: str) -> None:
+    """Have ``package`` imported from the project at ``root``, where that has it.
+
+    This process may have imported another project's of the same name before.
+    """
+    if sys.path[:1] != [str(root)]:
+        sys.path[:] = [str(root), *(path for path in sys.path if path != str(root))]
+    if not (root / package).is_dir() and not (root / f"{package}.py").is_file():
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        module = sys.modules[name]
+        places = [_file(module)] if _file(module) else list(getattr(module, "__path__", []))
+        if places and not any(Path(place).resolve().is_relative_to(root) for place in places):
+            del sys.modules[name]
 
 
 def _refuse_untracked(

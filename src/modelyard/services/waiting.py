@@ -14,6 +14,8 @@ _POLL = 0.05  # s
 _SILENCE = 60.0  # s without a touch of its heartbeat after which a service is not up
 _SETTLE = 1.0  # s that a service without an address must live to count as up
 _REMIND = 5.0  # s between two events that say what is still awaited
+_TAKEN = "already in use"
+"""What every server says of a port that another program has."""
 _EXTERNAL_TIMEOUT = 5.0  # s for one request to a server elsewhere
 
 
@@ -98,10 +100,13 @@ def _is_ready(service: Service, on_event: OnEvent | None) -> bool:
 
 
 def _ended(name: str, entry: Entry, started: bool) -> ServiceUnavailable:
-    lost = not started or (entry.port is not None and not ports.is_free(entry.port))
+    told = processes.tail(entry.log)
+    # Who took the port may only have tried it, or have let go of it since.
+    taken = entry.port is not None and (not ports.is_free(entry.port) or _TAKEN in told.lower())
+    lost = not started or taken
     when = " while starting" if started else ""
     return (Lost if lost else ServiceUnavailable)(
-        f"{name} ended{when}. The end of its log:\n{processes.tail(entry.log)}",
+        f"{name} ended{when}. The end of its log:\n{told}",
         f"The whole log is in {entry.log}. Correct what it names, then run: modelyard up",
     )
 

@@ -186,11 +186,10 @@ def custom(root: Path, name: str) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a folder ``custom`` that is found before this one's."""
-    import custom as ours
-
-    monkeypatch.setattr(ours, "__path__", [str(tmp_path / "custom")])
+def project(tmp_path: Path) -> Path:
+    """A project with a folder ``custom`` of its own."""
+    (tmp_path / "custom").mkdir()
+    (tmp_path / "custom/__init__.py").touch()
     return tmp_path
 
 
