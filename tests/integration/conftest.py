@@ -18,8 +18,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     state = tmp_path_factory.mktemp("servers")
     settings = Settings(state_dir=state, prefect_port=0, mlflow_port=0, serving_port=0)
     try:
-        started = services.start(settings, ROOT, names=["prefect", "mlflow"])
-        services.wait(started.values())
+        started = services.up(settings, ROOT, names=["prefect", "mlflow"])
         yield {
             "PREFECT_API_URL": f"{started['prefect'].url}/api",
             "MLFLOW_TRACKING_URI": f"{started['mlflow'].url}",

@@ -20,9 +20,9 @@ def run_isolated_command(
         check(Path(), overrides, recipe)
     if not no_up:
         from modelyard.cli.services import shown
-        from modelyard.services import start, wait
+        from modelyard.services import up
 
-        wait(start(Settings(), Path(), on_event=shown).values(), on_event=shown)
+        up(Settings(), Path(), on_event=shown)
     console = Console(soft_wrap=True)
     run_id, status = run_isolated(Path(), overrides, recipe, revision, data_version)
     if status == 0:

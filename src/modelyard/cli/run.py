@@ -27,10 +27,9 @@ def run_pipeline(start_services: bool) -> None:
     with Display(console) as display, listen(display.show):
         if start_services and not settings.run_id:
             from modelyard.cli.services import shown
-            from modelyard.services import start, wait
+            from modelyard.services import up
 
-            services = start(settings, Path(), on_event=shown)
-            wait([services["prefect"]], on_event=shown)
+            up(settings, Path(), on_event=shown, awaited=["prefect"])
         point_to_prefect(settings)
         from flows.pipeline import pipeline
 

@@ -37,9 +37,9 @@ def score_command(
     with Display(console) as display, listen(display.show):
         if start_services:
             from modelyard.cli.services import shown
-            from modelyard.services import start, wait
+            from modelyard.services import up
 
-            wait([start(settings, Path(), on_event=shown)["prefect"]], on_event=shown)
+            up(settings, Path(), on_event=shown, awaited=["prefect"])
         point_to_prefect(settings)
         from flows.score import score
 

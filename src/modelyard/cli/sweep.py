@@ -30,10 +30,9 @@ def sweep_command(file: Path, start_services: bool) -> None:
     with Display(console) as display, listen(display.show):
         if start_services:
             from modelyard.cli.services import shown
-            from modelyard.services import start, wait
+            from modelyard.services import up
 
-            services = start(settings, Path(), on_event=shown)
-            wait([services["prefect"], services["mlflow"]], on_event=shown)
+            up(settings, Path(), on_event=shown, awaited=["prefect", "mlflow"])
         point_to_prefect(settings)
         from flows.sweep import sweep
 

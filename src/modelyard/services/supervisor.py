@@ -35,8 +35,21 @@ def up(
     root: Path,
     on_event: OnEvent | None = None,
     timeout: float = waiting.START_TIMEOUT,
+    names: Collection[str] | None = None,
+    awaited: Collection[str] | None = None,
 ) -> dict[str, Service]:
     """Have every service up and healthy; those that are up already are left as they are.
+
+    One that ends by no fault of its own, for instance because another program took its port a
+    moment before it did, is started again.
+
+    Args:
+        settings: Ports, addresses and the state folder.
+        root: The project.
+        on_event: Told of each step.
+        timeout: For each service, in s.
+        names: Those to start, by default all.
+        awaited: Those of them that must be up on return, by default all; the others are starting.
 
     Raises:
         ServiceUnavailable: One ended while starting, did not answer within ``timeout`` s, or is
@@ -44,16 +57,21 @@ def up(
         WorkspaceError: The process file, the record, or an address in the environment is not
             usable.
     """
-    for _ in range(_STARTS - 1):
-        services = start(settings, root, on_event=on_event)
+    left = _STARTS
+    while True:
+        left -= 1
+        services = start(settings, root, names, on_event)
+        needed = [
+            service for name, service in services.items() if awaited is None or name in awaited
+        ]
         try:
-            waiting.wait(services.values(), timeout, on_event)
+            waiting.wait([services[name] for name in needed], timeout, on_event)
+            waiting.refuse_ended(services.values())
         except waiting.Lost:
-            continue
-        return services
-    services = start(settings, root, on_event=on_event)
-    waiting.wait(services.values(), timeout, on_event)
-    return services
+            if not left:
+                raise
+        else:
+            return services
 
 
 def start(

@@ -53,6 +53,19 @@ def wait(
         time.sleep(_POLL)
 
 
+def refuse_ended(services: Iterable[Service]) -> None:
+    """Wait for nothing.
+
+    Raises:
+        Lost: One ended by no fault of its own.
+    """
+    for service in services:
+        if service.entry is not None and processes.find(service.entry) is None:
+            ended = _ended(service.name, service.entry, service.started)
+            if isinstance(ended, Lost):
+                raise ended
+
+
 def is_up(entry: Entry, age: float) -> bool:
     """Whether a living process does its work: it, and not another program, answers on its port.
 
