@@ -61,9 +61,7 @@ def up(
     while True:
         left -= 1
         services = start(settings, root, names, on_event)
-        needed = [
-            service for name, service in services.items() if awaited is None or name in awaited
-        ]
+        needed = services if awaited is None else awaited
         try:
             waiting.wait([services[name] for name in needed], timeout, on_event)
             waiting.refuse_ended(services.values())
