@@ -13,6 +13,7 @@ from pathlib import Path
 from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
 from modelyard.follower.fetch import Fetcher
 from modelyard.follower.follow import Follower, check_folder
+from modelyard.follower.serve_params import ServeFiles
 from modelyard.mlflow_api import MlflowApi
 from modelyard.registry.verdict import check_current
 from modelyard.settings import Settings
@@ -35,6 +36,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the serving folder")
     parser.add_argument("--trusted", type=Path, required=True, help="folder of trusted public keys")
     parser.add_argument("--state", type=Path, required=True, help="folder of the audit log")
+    parser.add_argument(
+        "--params", type=Path, action="append", default=[], help="a params.yaml whose `serve` holds"
+    )
     parser.add_argument("--names", default="", help="registered models, separated by commas")
     parser.add_argument("--interval", type=float, default=0.3, help="seconds between two looks")
     args = parser.parse_args()
@@ -57,6 +61,7 @@ def main() -> None:
             root=args.folder,
             state_dir=args.state,
             names=tuple(name for name in args.names.split(",") if name),
+            serve=ServeFiles(tuple(args.params)),
         )
         follow(follower, args.interval, stop)
     except ModelyardError as error:

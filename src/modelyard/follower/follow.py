@@ -15,6 +15,7 @@ from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
 from modelyard.follower.fetch import Fetcher, Registry
 from modelyard.follower.folder import ModelFolder, list_folders
 from modelyard.follower.records import Event, Pin, Refusal, Release, State
+from modelyard.follower.serve_params import ServeFiles
 from modelyard.follower.settle import (
     Patience,
     record_event,
@@ -47,6 +48,7 @@ class Follower:
         state_dir: Where the audit log is.
         names: Registered models; empty for all.
         patience: With the workers.
+        serve: How each model is to be served.
     """
 
     registry: Registry
@@ -55,6 +57,7 @@ class Follower:
     state_dir: Path
     names: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
+    serve: ServeFiles = field(default_factory=ServeFiles)
     _checked: dict[str, tuple[int, int]] = field(default_factory=dict)
     _troubles: dict[str, str] = field(default_factory=dict)
 
@@ -69,6 +72,7 @@ class Follower:
         """
         for folder in list_folders(self.root):
             with self._trouble(f"{folder.name} (folder)"), _locked(folder):
+                self.serve.write(folder.path, folder.name)
                 settle(folder, self.state_dir, self.patience)
         try:
             for model in self._models():

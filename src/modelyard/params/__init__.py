@@ -32,17 +32,20 @@ from modelyard.params.prepare import (
     Text,
     Vocabulary,
 )
+from modelyard.params.serve import Canary, Disclose, PredictionLog, ServeParams, Shadow
 from modelyard.params.tree import read_tree
 
 __all__ = [
     "Audio",
     "Budgets",
+    "Canary",
     "Categories",
     "Clean",
     "CompressParams",
     "DataParams",
     "DataSchema",
     "Dialect",
+    "Disclose",
     "EarlyStopping",
     "EvaluateParams",
     "Expectation",
@@ -55,11 +58,14 @@ __all__ = [
     "Optimizer",
     "Outliers",
     "Params",
+    "PredictionLog",
     "Prepare",
     "PromoteParams",
     "Quality",
     "RegistryParams",
     "Schedule",
+    "ServeParams",
+    "Shadow",
     "Split",
     "Text",
     "TrainParams",

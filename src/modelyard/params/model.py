@@ -1,6 +1,6 @@
 """The sections after ``data``, and the whole.
 
-They are model, train, evaluate, compress, registry and promote.
+They are model, train, evaluate, compress, registry and promote; serve is in a file of its own.
 """
 
 import re
@@ -12,6 +12,7 @@ from pydantic import model_validator
 from modelyard.errors import ParamsError
 from modelyard.params.base import Section
 from modelyard.params.data import DataParams
+from modelyard.params.serve import ServeParams
 
 LOSSES = {
     "classification": ("cross_entropy", "focal"),
@@ -213,6 +214,7 @@ class Params(Section):
     compress: CompressParams
     registry: RegistryParams
     promote: PromoteParams
+    serve: ServeParams = ServeParams()
 
     @model_validator(mode="after")
     def _loss_fits_the_task(self) -> Self:

@@ -140,13 +140,23 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = dict(scope["headers"])
-        headers: Headers = ((b"x-request-id", request_id(given)), *NOT_SNIFFED)
+        number = request_id(given)
+        headers: Headers = ((b"x-request-id", number), *NOT_SNIFFED)
         try:
             key = self._guard.check(scope["path"], given)
             handler, parts = self._routes.find(scope["method"], scope["path"])
             if key is not None and parts:
                 refuse_model(key, parts[0])
-            response = await handler(Request(given, receive, key), *parts)
+            client = scope.get("client")
+            request = Request(
+                given,
+                receive,
+                key,
+                number,
+                scope.get("query_string", b""),
+                client[0] if client else "",
+            )
+            response = await handler(request, *parts)
         except ClientGone:
             return
         except RequestError as error:

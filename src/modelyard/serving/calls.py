@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from modelyard.serving import binary
 from modelyard.serving.bodies import Arrays, parse_csv, parser_of
 from modelyard.serving.failures import RequestError, busy
@@ -48,6 +50,23 @@ _MAX_CONVERTED = 256 * 1024 * 1024
 _PACKED_TYPES = (b"image/", b"audio/")
 
 
+class Answered(NamedTuple):
+    """A request for a prediction that was answered; ``seconds`` from its whole body to now.
+
+    ``inputs`` and ``outputs`` are what the model was given and gave, [rows, ...] each.
+    """
+
+    request: Request
+    served: Served
+    inputs: Arrays
+    outputs: list[np.ndarray]
+    seconds: float
+
+
+Observer = Callable[[Answered], None]
+"""Called in the event loop before the answer is sent: it must not wait, nor raise."""
+
+
 class Api(NamedTuple):
     """How requests of one kind are read and answered.
 
@@ -73,6 +92,7 @@ class Calls:
         self._bodies = bodies
         self._pool = pool
         self._num_converted = 0
+        self.observers: list[Observer] = []
 
     async def infer(self, request: Request, *names: str) -> Response:
         """The Open Inference Protocol; ``names`` are a model's, or its and a version's."""
@@ -111,7 +131,10 @@ class Calls:
             served.metrics.errors.inc()
             _logger.exception("model %s failed at a request", served.model.name)
             raise failed(served) from None
-        served.metrics.latency.observe(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        served.metrics.latency.observe(seconds)
+        for observe in self.observers:
+            observe(Answered(request, served, inputs, outputs, seconds))
         return Response(200, content, (*headers, *NOT_STORED, *served.headers))
 
     def _find(self, names: tuple[str, ...]) -> Served:

@@ -38,12 +38,16 @@ class Response(NamedTuple):
 class Request:
     """One HTTP request; ``headers`` by lower-case name; its body is read by who wants it.
 
-    ``key`` is the caller's, None where none is asked for.
+    ``key`` is the caller's, None where none is asked for; ``id`` the request's; ``query`` what
+    stands behind the ``?``; ``client`` the address that the connection came from.
     """
 
     headers: dict[bytes, bytes]
     receive: Receive
     key: ApiKey | None = None
+    id: bytes = b""
+    query: bytes = b""
+    client: str = ""
 
 
 class ClientGone(Exception):  # noqa: N818 - nobody's error

@@ -10,6 +10,7 @@ from modelyard.serving.batcher import Batcher, BatchLimits
 from modelyard.serving.failures import RequestError, unavailable
 from modelyard.serving.metrics import Metrics, VersionMetrics
 from modelyard.serving.model import Model
+from modelyard.serving.serve_settings import ServeSettings
 
 NUM_WARM = 2
 
@@ -42,6 +43,8 @@ class ModelTable:
         self._entries: dict[str, Entry] = {}
         self.pending: frozenset[str] = frozenset()
         """Names that have a live pointer and no loaded version."""
+        self.settings: dict[str, ServeSettings] = {}
+        """Name -> how it is served; those of the defaults may be missing."""
 
     @property
     def entries(self) -> dict[str, Entry]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.errors import PackageError
+from modelyard.serving import serve_settings
 from modelyard.serving.folder import Ack, LivePointer, list_models
 from modelyard.serving.metrics import Metrics
 from modelyard.serving.model import load
@@ -42,6 +43,7 @@ class Watcher:
     pool: Executor
     scanned: bool = False
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _settings: dict[str, tuple[int, int]] = field(default_factory=dict)
     _loading: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -61,6 +63,7 @@ class Watcher:
             del self._seen[name]
             self.table.withdraw(name)
         for model in models:
+            self._read_settings(model)
             task = self._loading.get(model.name)
             if task is not None and not task.done():
                 continue
@@ -74,6 +77,16 @@ class Watcher:
                 self._loading[model.name] = asyncio.create_task(self._follow(model))
         self.table.pending = frozenset(names - self.table.entries.keys())
         self.scanned = True
+
+    def _read_settings(self, model: Path) -> None:
+        try:
+            status = (model / serve_settings.FILE).stat()
+        except FileNotFoundError:
+            return
+        stamp = (status.st_mtime_ns, status.st_ino)
+        if self._settings.get(model.name) != stamp:
+            self._settings[model.name] = stamp
+            self.table.settings[model.name] = serve_settings.read_settings(model)
 
     async def _follow(self, model: Path) -> None:
         try:

@@ -115,23 +115,6 @@ def test_one_that_dies_while_it_is_looked_at_is_started_again(
     assert ask(f"{after['mlflow'].url}/")
 
 
-@pytest.mark.parametrize("awaited", [None, ["prefect"]])
-def test_one_that_lost_its_port_is_started_again_also_where_it_is_not_awaited(
-    root: Path, settings: Settings, awaited: list[str] | None
-) -> None:
-    """Another program had the port for just the moment in which the server tried to bind it."""
-    tried = root / "tried"
-    server = '"{python}", -m, http.server, --bind, 127.0.0.1, "{port}"]\n    port: mlflow_port'
-    lose = f"mkdir {tried} 2>/dev/null && echo 'Port 1 is already in use.' && exit 1; exec \"$@\""
-    write_services(root, STAND_INS.replace(server, f"sh, -c, {json.dumps(lose)}, sh, {server}"))
-
-    services = up(settings, root, awaited=awaited)
-
-    assert tried.exists()
-    wait(services.values())
-    assert all(service.entry and processes.find(service.entry) for service in services.values())
-
-
 def test_a_new_address_restarts_those_that_were_given_the_old_one(
     root: Path, settings: Settings, listener: Listener
 ) -> None:
