@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install run stop test check deps reference bench-overhead bench-data bench-recipes bench-promotion bench-serving clean
+.PHONY: help install run stop test check deps reference bench-overhead bench-data bench-recipes bench-promotion bench-serving bench-serving-peers soak fuzz clean
 
 help:            ## show these targets
-	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 install: $(STAMP)  ## create .venv and install from the committed lock
 
@@ -54,6 +54,15 @@ bench-promotion: install  ## an alias moved in MLflow to the first answer by tha
 
 bench-serving: install  ## the server beside plain FastAPI and a bare echo (needs Debian's wrk)
 	$(BIN)/python benchmarks/serving.py
+
+bench-serving-peers: install  ## the server beside six others, each installed in a venv of its own (needs wrk)
+	$(BIN)/python benchmarks/serving_peers.py
+
+soak: install     ## ten minutes at 80% of capacity with a swap every 10 s; writes docs/soak.md
+	$(BIN)/python benchmarks/soak.py
+
+fuzz: install     ## 5,000 requests that schemathesis makes up from the API's description
+	FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -q tests/integration/test_serving_fuzz.py
 
 clean: install    ## stop the services and remove what runs made (data, models, reports, .modelyard)
 	@$(BIN)/modelyard down

@@ -48,7 +48,7 @@ def publish(bench: str, root: Path, bars: list[Bar], figures: dict[str, list[flo
     for item in bars:
         print(item)
     machine = {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "versions": {
@@ -65,7 +65,8 @@ def publish(bench: str, root: Path, bars: list[Bar], figures: dict[str, list[flo
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor's name."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -1,15 +1,17 @@
 """From an alias moved in MLflow to the first answer by the new version, and swaps under load.
 
-In a fresh clone with its services up: one run to a live champion, variants as challengers. Aliases
-are moved as MLflow's page moves them, by its REST API. ``--moves`` are timed with the follower's
-polling alone, nobody else asking; then ``--swaps`` follow one another while ``--callers`` ask
-without a pause. Every tenth is to a version that is corrupt, wrongly signed or ungated. Each answer
-must come from a version that was live between its question and itself, and each bad version must
-have its reason as a tag.
+In a fresh clone with its services up and two server workers: one run to a live champion, variants
+as challengers. Aliases are moved as MLflow's page moves them, by its REST API, at odd moments, when
+nobody else asks: ``--moves`` with MLflow's webhook, as many with the follower's looks alone. Then
+``--swaps`` follow one another while ``--callers`` ask without a pause. Every tenth is to a version
+that is corrupt, wrongly signed or ungated. Each answer must come from a version that was live, or
+being loaded by some worker, between its question and itself, and each bad version must have its
+reason as a tag.
 """
 
 import argparse
 import json
+import random
 import tempfile
 import threading
 import urllib.error
@@ -21,12 +23,15 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
+import yaml
 from overhead import ROOT, clone, timed
 
 NAME = "digits"
 VARIANTS = 4
+WORKERS = 2
 PATIENCE_S = 20.0
 _TAG = "modelyard.refused"
+_OTHER = "judged against another champion"
 
 
 def main() -> None:
@@ -41,23 +46,48 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-promotion-") as folder:
         root = clone(Path(folder), "clone")
         try:
+            add_words(root, "serving", "--workers", str(WORKERS))
             yard = prepare(root)
-            moves = [yard.move(2 - index % 2) for index in range(arguments.moves)]
+            hooked = moves(yard, arguments.moves)
+            polled = alone(root, yard, arguments.moves)
             bad = spoil(yard)
             load = Load(yard, arguments.callers)
             with load:
-                wrong_verdicts = swaps(yard, bad, arguments.swaps)
+                tally = swaps(yard, bad, arguments.swaps)
         finally:
             timed(root, "-m", "modelyard.cli", "down")
-    print(f"{sum(load.answers.values()):,} answers during {arguments.swaps} swaps: {load.answers}")
+    print(
+        f"{tally.good} swaps between good versions, {tally.bad} wishes for bad ones "
+        f"({tally.refused} refused); {WORKERS} workers gave {sum(load.answers.values()):,} answers:"
+        f" {dict(load.answers)}"
+    )
+    for version, reason in tally.reasons.items():
+        print(f"version {version} refused: {reason}")
     bars = [
-        bar("promotion_to_first_answer_s", moves, "<=", 1.0),
-        bar("promotion_by_polling_s", moves, "<=", 3.0),
+        bar("promotion_to_first_answer_s", hooked, "<=", 1.0),
+        bar("promotion_by_polling_s", polled, "<=", 3.0),
         bar("swaps_failed_requests", [float(load.failed)], "<=", 0.0),
         bar("swaps_wrong_versions", [float(load.wrong)], "<=", 0.0),
-        bar("swaps_bad_versions_not_refused", [float(wrong_verdicts)], "<=", 0.0),
+        bar("swaps_bad_versions_not_refused", [float(tally.bad - tally.refused)], "<=", 0.0),
     ]
-    publish("promotion", ROOT, bars, {"moves_s": moves})
+    figures = {
+        "hooked_s": hooked,
+        "polled_s": polled,
+        "swap_s": tally.seconds,
+        "workers": [float(WORKERS)],
+    }
+    publish("promotion", ROOT, bars, figures)
+
+
+@dataclass
+class Tally:
+    """What the swaps under load came to; ``seconds`` of each swap between good versions."""
+
+    good: int = 0
+    bad: int = 0
+    refused: int = 0
+    seconds: list[float] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,12 +136,19 @@ class Yard:
         self.may_answer.add(str(version))
         started = perf_counter()
         self.wish(version)
-        within(lambda: self.ask() == str(version))
+        if not within(lambda: self.ask() == str(version)):
+            raise TimeoutError(f"version {version} did not answer within {PATIENCE_S:g} s")
         seconds = perf_counter() - started
-        # Requests under way may still be answered by the one before.
-        sleep(0.05)
+        # Until all have acknowledged, another worker may still answer by the one before.
+        if not within(lambda: self.confirmed() == version):
+            raise TimeoutError(f"version {version} was not confirmed within {PATIENCE_S:g} s")
         self.may_answer.intersection_update({str(version)})
         return seconds
+
+    def confirmed(self) -> int:
+        """The version that every worker serves."""
+        history = self.root / ".modelyard/serving" / NAME / "history.json"
+        return json.loads(history.read_bytes())["events"][-1]["release"]["version"]
 
     def version(self, version: int) -> dict[str, Any]:
         """What MLflow says of a version."""
@@ -166,10 +203,56 @@ def prepare(root: Path) -> Yard:
         sets = ["promote.mode=manual", "evaluate.baselines=[]", f"evaluate.seed={seed}"]
         words = [word for item in sets for word in ("--set", item)]
         timed(root, "-m", "modelyard.cli", "run", *words)
-    addresses = json.loads((root / ".modelyard/services.json").read_bytes())
     live = json.loads((root / ".modelyard/serving" / NAME / "live.json").read_bytes())
     example = root / ".modelyard/serving" / NAME / live["path"] / "input_example.json"
-    return Yard(root, addresses["mlflow"]["url"], addresses["serving"]["url"], example.read_bytes())
+    return Yard(root, *addresses(root), example.read_bytes())
+
+
+def addresses(root: Path) -> tuple[str, str]:
+    """Where MLflow and the server answer."""
+    services = json.loads((root / ".modelyard/services.json").read_bytes())
+    return services["mlflow"]["url"], services["serving"]["url"]
+
+
+def add_words(root: Path, service: str, *words: str) -> None:
+    """Add arguments to a service's command in the clone."""
+    path = root / "infra/local/services.yaml"
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree["services"][service]["command"] += words
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+
+
+def moves(yard: Yard, number: int) -> list[float]:
+    """Seconds of each move between versions 1 and 2, at moments that owe nothing to the last."""
+    pause = random.Random(0)
+    seconds = []
+    for _ in range(number):
+        sleep(pause.uniform(0.3, 1.5))
+        seconds.append(yard.move(3 - yard.confirmed()))
+    return seconds
+
+
+def alone(root: Path, yard: Yard, number: int) -> list[float]:
+    """The same by the follower's looks, without MLflow's webhook."""
+    services = root / "infra/local/services.yaml"
+    before = services.read_bytes()
+    add_words(root, "follower", "--no-webhook")
+    restart(root, yard)
+    seconds = moves(yard, number)
+    services.write_bytes(before)
+    restart(root, yard)
+    return seconds
+
+
+def restart(root: Path, yard: Yard) -> None:
+    """Stop the services and start them as services.yaml says now."""
+    timed(root, "-m", "modelyard.cli", "down")
+    timed(root, "-m", "modelyard.cli", "up")
+    yard.mlflow, yard.serving = addresses(root)
+    live = yard.confirmed()
+    if not within(lambda: yard.ask() == str(live)):
+        raise TimeoutError(f"version {live} does not answer after a restart")
+    yard.may_answer = {str(live)}
 
 
 def spoil(yard: Yard) -> list[int]:
@@ -180,35 +263,48 @@ def spoil(yard: Yard) -> list[int]:
     model.write_bytes(content)
     signature = yard.artifacts(1) / "model.sig"
     (yard.artifacts(4) / "model.sig").write_bytes(signature.read_bytes())
-    created = yard.call("POST", "model-versions/create", name=NAME, source=f"models:/{NAME}/1")
+    first = yard.version(1)
+    same = {key: first[key] for key in ("name", "source", "run_id")}
+    same["model_id"] = first["source"].rpartition("/")[2]
+    same["tags"] = [tag for tag in first["tags"] if tag["key"] == "modelyard.digest"]
+    created = yard.call("POST", "model-versions/create", **same)
     return [3, 4, int(created["model_version"]["version"])]
 
 
-def swaps(yard: Yard, bad: list[int], number: int) -> int:
-    """Swap between two good versions, every tenth time to a bad one; how many were not refused."""
-    not_refused, live = 0, 1
-    yard.move(live)
+def swaps(yard: Yard, bad: list[int], number: int) -> Tally:
+    """Swap between two good versions, every tenth time to a bad one."""
+    tally, live = Tally(), yard.confirmed()
     for index in range(1, number + 1):
         if index % 10:
             live = 3 - live
-            yard.move(live)
+            tally.seconds.append(yard.move(live))
+            tally.good += 1
             continue
+        if live != 1:
+            # The bad ones were judged against version 1: what is wrong with them is all there is.
+            live = 1
+            tally.seconds.append(yard.move(live))
+            tally.good += 1
         version = bad[index // 10 % len(bad)]
         if refused(yard, version):
             tag = {"name": NAME, "version": str(version), "key": _TAG}
             yard.call("DELETE", "model-versions/delete-tag", **tag)
+        tally.bad += 1
         yard.wish(version)
-        not_refused += not within(lambda version=version: refused(yard, version))
+        if within(lambda version=version: refused(yard, version)):
+            reason = tally.reasons[version] = refused(yard, version)
+            tally.refused += _OTHER not in reason
         yard.wish(live)
-    return not_refused
+    return tally
 
 
-def refused(yard: Yard, version: int) -> bool:
-    """Whether MLflow shows the reason why a version does not serve."""
-    return any(tag["key"] == _TAG for tag in yard.version(version).get("tags", ()))
+def refused(yard: Yard, version: int) -> str:
+    """The reason that MLflow shows why a version does not serve; empty where it shows none."""
+    tags = {tag["key"]: tag["value"] for tag in yard.version(version).get("tags", ())}
+    return tags.get(_TAG, "")
 
 
-def within(condition: Callable[[], bool]) -> bool:
+def within(condition: Callable[[], object]) -> bool:
     """Whether a condition comes true in ``PATIENCE_S``."""
     deadline = perf_counter() + PATIENCE_S
     while perf_counter() < deadline:

@@ -7,43 +7,26 @@ ratios are medians over ``--rounds`` of them. CPU is that of the server's proces
 
 import argparse
 import json
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter, sleep
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 from overhead import ROOT, clone, timed
+from wrk import ONE_CORE, Call, Run, Server
+
+from modelyard.services.ports import choose
+from modelyard.serving.keys import add as add_key
 
 NAME = "digits"
 CONNECTIONS = (1, 8, 64)
 FORMATS = ("json", "binary")
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_SCRIPT = """
-local file = io.open("{body}", "rb")
-wrk.method, wrk.body = "POST", file:read("*a")
-file:close()
-{headers}
-"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one run of ``wrk`` found: requests a second, CPU seconds a request, p99 in seconds."""
-
-    rate: float
-    cpu: float
-    p99: float
+OCTETS = {"content-type": "application/octet-stream"}
 
 
 def main() -> None:
@@ -53,12 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="a serving folder with a live `digits`")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: apt-get install wrk")
     runs: dict[tuple[str, str, int], list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="modelyard-serving-") as place:
-        root = prepare(Path(place))
+        root = prepare(Path(place), arguments.folder)
         with servers(root) as all_servers:
             for number in range(1, arguments.rounds + 1):
                 for kind in FORMATS:
@@ -123,8 +107,14 @@ def show(runs: dict[tuple[str, str, int], list[Run]]) -> None:
         print(row.format(name, kind, connections, *cells))
 
 
-def prepare(place: Path) -> Path:
-    """A clone with a live champion; its services are stopped, its serving folder stays."""
+def prepare(place: Path, folder: Path | None) -> Path:
+    """A clone with a live champion; its services are stopped, its serving folder stays.
+
+    With a serving ``folder`` there is no clone, but a copy of that.
+    """
+    if folder is not None:
+        shutil.copytree(folder, place / ".modelyard/serving")
+        return place
     root = clone(place, "clone")
     try:
         timed(root, "-m", "modelyard.cli", "run", "--set", "evaluate.baselines=[]")
@@ -133,127 +123,78 @@ def prepare(place: Path) -> Path:
     return root
 
 
-class Server:
-    """A server on one core, and what to ask it by each format (path, body, headers)."""
+class Live:
+    """The live model of a serving folder, and a picture for it [1, height, width] uint8."""
 
-    def __init__(self, name: str, words: list[str], port: int, place: Path) -> None:
-        self.name, self._port, self._place = name, port, place
-        self._requests: dict[str, Path] = {}
-        started = perf_counter()
-        self.process = subprocess.Popen(
-            ["taskset", "-c", "1", sys.executable, *words, "--port", str(port)],
-            cwd=place,
-            env={"PYTHONPATH": f"{place / 'src'}:{place}", "PATH": "/usr/bin:/bin"},
-        )
-        while not self._answers():
-            if self.process.poll() is not None or perf_counter() - started > 30:
-                sys.exit(f"{name} did not start")
-            sleep(0.01)
-        self.ready_s = perf_counter() - started
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        live = json.loads((folder / NAME / "live.json").read_bytes())
+        self.package = folder / NAME / live["path"]
+        (given,) = json.loads((self.package / "schema.json").read_bytes())["inputs"]
+        (row,) = json.loads((self.package / "input_example.json").read_bytes())["rows"]
+        self.input = given["name"]
+        self.picture = np.array([row[self.input]], dtype=np.uint8)
 
-    def _answers(self) -> bool:
-        path = "/v2/health/ready" if self.name == "modelyard" else "/"
-        try:
-            with urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=1) as answer:
-                return answer.status == 200
-        except URLError as error:
-            # A reference has no page of health; that it answers at all will do.
-            return getattr(error, "code", 503) in (404, 405)
+    @property
+    def model(self) -> Path:
+        """Its ONNX file."""
+        return self.package / "model.onnx"
 
-    def give(self, kind: str, path: str, body: bytes, **headers: str) -> None:
-        """What ``press`` sends."""
-        place = self._place / f"{self.name}-{kind}"
-        place.with_suffix(".body").write_bytes(body)
-        lines = "\n".join(
-            f'wrk.headers["{name.replace("_", "-")}"] = "{text}"' for name, text in headers.items()
-        )
-        script = _SCRIPT.format(body=place.with_suffix(".body"), headers=lines)
-        place.with_suffix(".lua").write_text(f"-- {path}\n{script}")
-        self._requests[kind] = place.with_suffix(".lua")
+    def infer_calls(self, **headers: str) -> dict[str, Call]:
+        """The picture by the Open Inference Protocol, as JSON and as bytes."""
+        path, pixels = f"/v2/models/{NAME}/infer", self.picture.tobytes()
+        shape = list(self.picture.shape)
+        tensor: dict[str, Any] = {"name": self.input, "shape": shape, "datatype": "UINT8"}
+        as_json = json.dumps({"inputs": [tensor | {"data": self.picture.tolist()}]}).encode()
+        tensor["parameters"] = {"binary_data_size": len(pixels)}
+        head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+        lengths = OCTETS | {"Inference-Header-Content-Length": str(len(head))}
+        return {
+            "json": Call(path, as_json, headers | {"content-type": "application/json"}),
+            "binary": Call(path, head + pixels, headers | lengths),
+        }
 
-    def press(self, kind: str, connections: int, seconds: int) -> Run:
-        """Send requests for some seconds."""
-        script = self._requests[kind]
-        path = script.read_text().partition("\n")[0].removeprefix("-- ")
-        before = self._cpu()
-        words = ["taskset", "-c", "0", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
-        words += ["--latency", "-s", str(script), f"http://127.0.0.1:{self._port}{path}"]
-        done = subprocess.run(words, check=True, capture_output=True, text=True)
-        cpu = self._cpu() - before
-        if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-            sys.exit(f"{self.name}, {kind}:\n{done.stdout}")
-        count = re.search(r"(\d+) requests in", done.stdout)
-        p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
-        rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-        if not (count and p99 and rate):
-            sys.exit(f"wrk printed something else than expected:\n{done.stdout}")
-        slow = float(p99[1]) * _SECONDS[p99[2]]
-        return Run(float(rate[1]), cpu / int(count[1]), slow)
 
-    def memory_mb(self) -> float:
-        """Resident memory now."""
-        import psutil
+def start_ours(live: Live, place: Path, env: Mapping[str, str]) -> Server:
+    """Our server with its guards on: it asks for a key and counts what the key may ask."""
+    keys = place / "keys/api-keys.json"
+    key, _ = add_key(keys, "benchmark", (NAME,), rate=1e6, days=None)
+    port = choose([0])
+    words = ["-m", "modelyard.serving", "--folder", str(live.folder), "--keys", str(keys)]
+    command = [*ONE_CORE, sys.executable, *words, "--port", str(port)]
+    server = Server("modelyard", command, port, place, env, "/v2/health/ready")
+    for kind, call in live.infer_calls(**{"x-api-key": key}).items():
+        server.give(kind, call)
+    return server
 
-        return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
-    def _cpu(self) -> float:
-        import psutil
-
-        times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        self.process.wait(30)
+def start_reference(name: str, live: Live, place: Path, env: Mapping[str, str]) -> Server:
+    """One of ``reference_servers``."""
+    port = choose([0])
+    command = [*ONE_CORE, sys.executable, str(ROOT / "benchmarks/reference_servers.py"), name]
+    command += ["--model", str(live.model), "--port", str(port)]
+    rows = json.dumps({live.input: live.picture.tolist()}).encode()
+    call = Call("/json", rows)
+    server = Server(name, command, port, place, env, call)
+    server.give("json", call)
+    server.give("binary", Call("/binary", live.picture.tobytes(), OCTETS))
+    return server
 
 
 @contextmanager
 def servers(root: Path) -> Iterator[list[Server]]:
     """All of them, started, with their requests."""
-    from modelyard.services.ports import choose
-
-    folder = root / ".modelyard/serving"
-    live = json.loads((folder / NAME / "live.json").read_bytes())
-    package = folder / NAME / live["path"]
-    schema = json.loads((package / "schema.json").read_bytes())["inputs"][0]
-    (row,) = json.loads((package / "input_example.json").read_bytes())["rows"]
-    picture = np.array([row[schema["name"]]], dtype=np.uint8)
-    reference = str(ROOT / "benchmarks/reference_servers.py")
-    model = ["--model", str(package / "model.onnx")]
-    words = {
-        "modelyard": ["-m", "modelyard.serving", "--folder", str(folder)],
-        "fastapi": [reference, "fastapi", *model],
-        "limit": [reference, "limit", *model],
-    }
+    live = Live(root / ".modelyard/serving")
+    env = {"PYTHONPATH": f"{root / 'src'}:{root}", "PATH": "/usr/bin:/bin"}
     started: list[Server] = []
     try:
-        for name, command in words.items():
-            started.append(Server(name, command, choose([0]), root))
-            give(started[-1], schema["name"], picture)
+        started.append(start_ours(live, root, env))
+        for name in ("fastapi", "limit"):
+            started.append(start_reference(name, live, root, env))
         yield started
     finally:
         for server in started:
             server.stop()
-
-
-def give(server: Server, name: str, picture: np.ndarray) -> None:
-    """The same picture to each server, by its own protocol."""
-    as_json, as_bytes = json.dumps({name: picture.tolist()}).encode(), picture.tobytes()
-    kind = {"content_type": "application/json"}
-    if server.name != "modelyard":
-        server.give("json", "/json", as_json, **kind)
-        server.give("binary", "/binary", as_bytes, content_type="application/octet-stream")
-        return
-    tensor: dict[str, Any] = {"name": name, "shape": list(picture.shape), "datatype": "UINT8"}
-    path = f"/v2/models/{NAME}/infer"
-    server.give(
-        "json", path, json.dumps({"inputs": [tensor | {"data": picture.tolist()}]}).encode(), **kind
-    )
-    tensor["parameters"] = {"binary_data_size": len(as_bytes)}
-    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    length = {"Inference_Header_Content_Length": str(len(head))}
-    server.give("binary", path, head + as_bytes, content_type="application/octet-stream", **length)
 
 
 if __name__ == "__main__":

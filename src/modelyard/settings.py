@@ -6,6 +6,7 @@ state by ``MODELYARD_STATE_DIR``.
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +31,20 @@ class Settings(BaseSettings):
     By default ``state_dir/keys/trusted``.
     """
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_tracking_username: str | None = Field(
+        default=None, validation_alias="MLFLOW_TRACKING_USERNAME"
+    )
+    """The account at an MLflow server that asks for one; it is the name in the audit trail."""
+    mlflow_tracking_password: SecretStr | None = Field(
+        default=None, validation_alias="MLFLOW_TRACKING_PASSWORD"
+    )
+    mlflow_account_file: Path | None = None
+    """A file of mode 0600 with ``NAME:PASSWORD``, used at an MLflow server on this machine.
+
+    It comes before MLFLOW_TRACKING_USERNAME; `modelyard up` gives the follower its own.
+    """
+    mlflow_auth: bool | None = None
+    """Whether the local MLflow server asks for accounts; by default it does once it did."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     prefect_api_auth_string: SecretStr | None = Field(
         default=None, validation_alias="PREFECT_API_AUTH_STRING"
@@ -45,11 +60,15 @@ class Settings(BaseSettings):
 
     By default ``state_dir/keys/own-api-key``, which the first `modelyard key add` makes.
     """
+    log_format: Literal["text", "json"] = "text"
+    """How follower and model server write their logs; ``json`` is one object a line."""
     run_id: str | None = None
     """Set for the process of an isolated run."""
     prefect_port: int = 4200
     mlflow_port: int = 5000
     serving_port: int = 8080
+    serving_workers: int = Field(default=1, ge=1, le=64)
+    """Processes of the local model server, all on its port."""
 
     @property
     def key_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """Server and follower as the processes they are, for tests; stopped by their ids."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,12 +41,17 @@ def follower(mlflow: str, folder: Path, trusted: Path, state: Path) -> Iterator[
 
 
 @contextmanager
-def process(module: str, log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``python -m module``; at the end SIGTERM it must obey."""
+def process(
+    module: str, log: Path, *words: str, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``python -m module``; at the end SIGTERM it must obey. ``env`` adds to ours."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *words], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-m", module, *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | (env or {}),
         )
     try:
         yield child

@@ -18,11 +18,11 @@ import torch
 from modelyard.artifacts import Layout, ModelPackage, read_json, write_json
 from modelyard.compression import compress as compress_stage
 from modelyard.compression.compress import compress
-from modelyard.compression.export import export
+from modelyard.compression.export import export_program, to_onnx
 from modelyard.errors import ModelyardError, WorkspaceError
 from modelyard.evaluation import latency
 from modelyard.evaluation.evaluate import evaluate
-from modelyard.models import build
+from modelyard.models import archive, build
 from modelyard.package.manifest import verify_manifest
 from modelyard.package.reader import PackageReader
 from modelyard.params import CompressParams, EvaluateParams, ModelParams
@@ -140,6 +140,8 @@ def test_the_package_serves_what_it_says(project: Path) -> None:
         assert given[0] in validation
         answers = session.run(None, {"image": np.array(given, np.uint8)})[0]
         assert np.allclose(answers, request.answers, atol=package.golden.atol)
+    network = archive.read(package.folder / archive.ARCHIVE)
+    assert network(torch.zeros(3, 1, SIZE, SIZE)).shape == (3, 3)
     evaluation = package.evaluation
     assert evaluation["trained"] == read_json(Layout(project).metrics("evaluate"))
     assert evaluation["shipped"] == compressed["test"]
@@ -187,10 +189,14 @@ def test_without_an_evaluation_there_is_a_clear_error(project: Path, tmp_path: P
     assert not Layout(root).package.exists()
 
 
-def _other_network(_module: torch.nn.Module, shape: tuple[int, int, int]) -> Any:
+def _other_network(_module: torch.nn.Module, shape: tuple[int, ...]) -> Any:
     torch.manual_seed(99)
     other = build(ModelParams(factory="cnn", args=ARGS), shape, 3, Path.cwd())
-    return export(other.eval(), shape)
+    return export_program(other.eval(), shape)
+
+
+def _other_graph(_program: Any, name: str) -> Any:
+    return to_onnx(_other_network(torch.nn.Identity(), (1, SIZE, SIZE)), name)
 
 
 def _broken(*_: object) -> None:
@@ -198,17 +204,22 @@ def _broken(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("replacement", "problem"),
-    [(_other_network, "differ from the trained one's"), (_broken, "cannot be exported")],
+    ("step", "replacement", "problem"),
+    [
+        ("export_program", _other_network, "differ from the trained one's"),
+        ("to_onnx", _other_graph, "differ from the trained one's"),
+        ("to_onnx", _broken, "cannot be exported"),
+    ],
 )
 def test_a_failed_export_leaves_the_old_package(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
+    step: str,
     replacement: Callable[..., Any],
     problem: str,
 ) -> None:
     before = _outputs(project)
-    monkeypatch.setattr(compress_stage, "export", replacement)
+    monkeypatch.setattr(compress_stage, step, replacement)
     with pytest.raises(ModelyardError, match=problem):
         compress(Layout(project), COMPRESS, EVALUATE, project.parent / "measurements")
     assert _outputs(project) == before

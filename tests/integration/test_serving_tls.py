@@ -68,6 +68,7 @@ def test_tls_and_keys(tmp_path: Path) -> None:
 
             wait_until(live)
             assert client.get("/v2").status_code == 401
+            assert "max-age" in client.get("/v2").headers["strict-transport-security"]
             assert client.get("/v2", headers={"x-api-key": text}).json()["name"] == "modelyard"
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{port}/v2/health/live", trust_env=False)

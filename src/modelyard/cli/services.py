@@ -99,6 +99,10 @@ def live_models(settings: Settings) -> list[str]:
         lines.append(
             f"live: {live['name']} version {live['version']}, digest {live['digest'][:12]}{pinned}"
         )
+        for beside, words in (("canary", "{percent:g} % of its callers"), ("shadow", "unseen")):
+            if (path := pointer.with_name(f"{beside}.json")).exists():
+                found = read_json(path)
+                lines.append(f"{beside}: version {found['version']}, {words.format(**found)}")
     return lines or ["live: no model yet"]
 
 

@@ -20,17 +20,20 @@ from modelyard.artifacts import (
 )
 from modelyard.compression import onnx_file, package_files
 from modelyard.compression.candidates import REFERENCE, Ingredients, Judged, candidates, judge
-from modelyard.compression.export import INPUT, OUTPUT, export
+from modelyard.compression.export import INPUT, OUTPUT, export_program, to_onnx
 from modelyard.compression.head import head_model
 from modelyard.compression.select import select
 from modelyard.data.columns import SplitColumns, read_split
 from modelyard.data.outputs import disk_errors, replaced_folder
+from modelyard.data.prepare_image import Image
+from modelyard.data.prepare_table import Category, Number
 from modelyard.data.preprocessing import Preprocessing
-from modelyard.errors import ModelyardError, WorkspaceError
+from modelyard.errors import ModelyardError, PackageError, WorkspaceError
 from modelyard.evaluation.latency import measure_latency
 from modelyard.evaluation.metrics import measure
 from modelyard.evaluation.predict import predict
 from modelyard.evaluation.tasks import Scoring
+from modelyard.models import archive
 from modelyard.models import trained as trained_folder
 from modelyard.package.manifest import write_manifest
 from modelyard.params import CompressParams, EvaluateParams
@@ -38,6 +41,7 @@ from modelyard.params import CompressParams, EvaluateParams
 if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
+    from torch.export import ExportedProgram
 
 EXPORT_ATOL = 1e-3
 """How far an answer of the exported fp32 file may lie from the network's; usual is 1e-6.
@@ -45,6 +49,7 @@ EXPORT_ATOL = 1e-3
 Of a probability, or of a prediction in standard deviations of the target.
 """
 
+_EXPLAINED = (Image, Number, Category)
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +100,30 @@ class _Network:
         Raises:
             ModelyardError: it does.
         """
-        gap = np.abs(onnx_file.answer(file, rows.features) - answers).max() / self.unit
+        self._check_gap(onnx_file.answer(file, rows.features), answers)
+
+    def archive(self, program: "ExportedProgram", folder: Path, rows: SplitColumns) -> None:
+        """Add the network itself to a package of a table or images, for explanations.
+
+        A network that no archive can hold is left out.
+
+        Raises:
+            ModelyardError: what was written answers otherwise than the network.
+        """
+        if not any(isinstance(part, _EXPLAINED) for part in self.preprocessing.parts):
+            return
+        file = folder / archive.ARCHIVE
+        try:
+            archive.write(program, file)
+        except PackageError as error:
+            _log.warning("answers cannot be explained: %s", error.message)
+            return
+        task = self.dataset.task
+        found = predict(archive.read(file), self.preprocessing, rows.features, task)
+        self._check_gap(found, self.answer(rows))
+
+    def _check_gap(self, found: np.ndarray, answers: np.ndarray) -> None:
+        gap = np.abs(found - answers).max() / self.unit
         if not gap <= EXPORT_ATOL:
             raise ModelyardError(
                 f"the exported network's answers differ from the trained one's by {gap:.2g}"
@@ -131,12 +159,16 @@ def compress(
     trained_metrics, scoring = _trained_metrics(layout), Scoring.read(dataset)
     validation, test = read_split(dataset, "validation"), read_split(dataset, "test")
     network = _Network.read(layout, dataset)
+    golden = package_files.evenly(validation, params.golden_rows)
     with (
         replaced_folder(layout.package) as folder,
         tempfile.TemporaryDirectory(prefix="modelyard-") as work,
     ):
+        program = export_program(network.module, network.preprocessing.input_shape)
+        network.archive(program, folder, golden)
+        graph = to_onnx(program, type(network.module).__name__)
         files, judged = _candidates(
-            network, scoring, validation, params, evaluate.confidence, Path(work)
+            network, graph, scoring, validation, params, evaluate.confidence, Path(work)
         )
         latency = measure_latency(files, measurements, validation.features)
         medians = {name: measurement.p50_ms for name, measurement in latency.items()}
@@ -161,7 +193,7 @@ def compress(
             max_drop=params.max_drop,
             unit=network.unit,
         )
-        package_files.write(folder, facts, package_files.evenly(validation, params.golden_rows))
+        package_files.write(folder, facts, golden)
         digest = write_manifest(folder)
     with disk_errors(layout.metrics("compress")):
         write_json(layout.metrics("compress"), result)
@@ -179,6 +211,7 @@ def _trained_metrics(layout: Layout) -> dict[str, object]:
 
 def _candidates(
     network: _Network,
+    graph: "ModelProto",
     scoring: Scoring,
     validation: SplitColumns,
     params: CompressParams,
@@ -187,7 +220,6 @@ def _candidates(
 ) -> tuple[dict[str, Path], list[Judged]]:
     """Build every candidate's file in ``work`` and judge it."""
     answers = network.answer(validation)
-    graph = export(network.module, network.preprocessing.input_shape)
     ingredients = Ingredients(graph, partial(network.calibration, params.calibration_rows))
     files, judged = {}, []
     trained_scores = scoring.scores(answers, validation.targets)

@@ -14,6 +14,7 @@ from modelyard.compression.head import ANSWERS
 from modelyard.data.columns import SplitColumns
 from modelyard.evaluation.metrics import FIGURES, TITLES
 from modelyard.evaluation.report import DIGITS, show
+from modelyard.models.archive import ARCHIVE
 from modelyard.models.trained import Description
 from modelyard.package.scalars import SCALARS, from_tensor
 from modelyard.templates import render
@@ -86,6 +87,7 @@ def write(folder: Path, facts: Facts, golden: SplitColumns) -> None:
         show=show,
         size_bytes=(folder / MODEL).stat().st_size,
         reference_bytes=(folder / REFERENCE).stat().st_size,
+        archived=(folder / ARCHIVE).is_file(),
     )
     write_atomic(folder / "MODEL_CARD.md", card.encode())
 

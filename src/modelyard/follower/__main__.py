@@ -7,13 +7,17 @@ import logging
 import os
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 
+from modelyard import logs
+from modelyard.artifacts import write_atomic
 from modelyard.errors import ModelyardError, ServiceUnavailable, WorkspaceError
 from modelyard.follower.fetch import Fetcher
 from modelyard.follower.follow import Follower, check_folder
+from modelyard.follower.hooks import Hook, Waker, can_be_called, ensure_secret, hook_name
 from modelyard.follower.serve_params import ServeFiles
+from modelyard.follower.webhook import Guard, Receiver
 from modelyard.mlflow_api import MlflowApi
 from modelyard.registry.verdict import check_current
 from modelyard.settings import Settings
@@ -21,6 +25,7 @@ from modelyard.settings import Settings
 _logger = logging.getLogger("modelyard.follower")
 
 _MAX_WAIT_S = 2.0
+_HOOKED_WAIT_S = 1.0
 _BUSY_WAIT_S = 0.05
 
 
@@ -41,17 +46,22 @@ def main() -> None:
     )
     parser.add_argument("--names", default="", help="registered models, separated by commas")
     parser.add_argument("--interval", type=float, default=0.3, help="seconds between two looks")
+    parser.add_argument(
+        "--no-webhook", action="store_true", help="notice promotions by looks alone"
+    )
+    parser.add_argument("--log-format", choices=logs.FORMATS, default=logs.default_format())
     args = parser.parse_args()
     if not args.mlflow:
         parser.error("no MLflow server: set MLFLOW_TRACKING_URI or give --mlflow")
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(args.log_format)
     logging.getLogger("httpx").setLevel("WARNING")
-    stop = threading.Event()
+    waker = Waker()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: waker.stop())
     try:
         check_folder(args.folder)
         _claim(args.folder)
+        since = int(time.time())
         # It takes 0.7 s: now, rather than while somebody waits for the first promotion.
         importlib.import_module("model_signing.verifying")
         api = MlflowApi(args.mlflow)
@@ -63,15 +73,26 @@ def main() -> None:
             names=tuple(name for name in args.names.split(",") if name),
             serve=ServeFiles(tuple(args.params)),
         )
-        follow(follower, args.interval, stop)
+        hook = (
+            None if args.no_webhook else _listen(args.mlflow, args.folder, args.state, since, waker)
+        )
+        try:
+            follow(follower, args.interval, waker, hook)
+        finally:
+            if hook is not None:
+                hook.close()
     except ModelyardError as error:
         sys.exit(str(error))
 
 
-def follow(follower: Follower, interval: float, stop: threading.Event) -> None:
-    """Tick every ``interval`` seconds, more rarely while MLflow is away, until ``stop`` is set."""
-    wait, away = interval, False
-    while not stop.wait(wait):
+def follow(follower: Follower, interval: float, waker: Waker, hook: Hook | None = None) -> None:
+    """Tick at each call of ``waker`` and every ``interval`` seconds, until it says to stop.
+
+    More rarely while MLflow is away, or while its webhook comes through.
+    """
+    wait, away = 0.0, False
+    while not waker.wait(wait):
+        calm = max(interval, _HOOKED_WAIT_S) if hook is not None and hook.reaches else interval
         try:
             busy = follower.tick()
         except ServiceUnavailable as error:
@@ -82,8 +103,37 @@ def follow(follower: Follower, interval: float, stop: threading.Event) -> None:
         else:
             if away:
                 _logger.info("MLflow answers again")
+                if hook is not None:
+                    hook.look()
             away = False
-            wait = min(interval, _BUSY_WAIT_S) if busy else interval
+            wait = min(interval, _BUSY_WAIT_S) if busy else calm
+
+
+def _listen(mlflow: str, folder: Path, state: Path, since: int, waker: Waker) -> Hook | None:
+    """Ask MLflow to call at each alias that moves; None where that is not possible."""
+    if not can_be_called(mlflow):
+        _logger.info("MLflow is on another machine: its webhook cannot reach this follower")
+        return None
+    file = folder / ".webhook-port"
+    try:
+        secret = ensure_secret(state / "keys" / "webhook-secret")
+        receiver = Receiver(Guard(secret.encode(), since), waker.wake, _former_port(file))
+        # The same address at each start, as MLflow may know the former one for a minute.
+        write_atomic(file, str(receiver.port).encode())
+    except OSError as error:
+        _logger.warning("no webhook, promotions are noticed by looks alone: %s", error)
+        return None
+    hook = Hook(mlflow, receiver, hook_name(folder), secret)
+    hook.start()
+    return hook
+
+
+def _former_port(file: Path) -> int:
+    try:
+        port = int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+    return port if 1024 <= port < 65536 else 0
 
 
 def _claim(folder: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 from modelyard.errors import PackageError
 from modelyard.follower.folder import ModelFolder
+from modelyard.follower.lineage import find_reference
 from modelyard.follower.records import DIGEST, Release
-from modelyard.mlflow_api.types import RegisteredModel, RegisteredVersion
+from modelyard.mlflow_api.types import AliasMove, RegisteredModel, RegisteredVersion
 from modelyard.package import verify_package
 from modelyard.registry import tags
+from modelyard.registry.copies import check_release, copied_from
 
 CheckVerdict = Callable[[dict[str, str], str, int, str, str | None, Path], Any]
 
@@ -23,6 +25,7 @@ class Registry(Protocol):
     def get_registered_model(self, name: str) -> RegisteredModel | None: ...  # noqa: D102
     def search_registered_models(self) -> list[RegisteredModel]: ...  # noqa: D102
     def get_version(self, name: str, version: int) -> RegisteredVersion | None: ...  # noqa: D102
+    def alias_moves(self, name: str, alias: str) -> list[AliasMove]: ...  # noqa: D102
     def set_alias(self, name: str, alias: str, version: int) -> None: ...  # noqa: D102
     def set_version_tag(self, name: str, version: int, key: str, value: str) -> None: ...  # noqa: D102
     def delete_version_tag(self, name: str, version: int, key: str) -> None: ...  # noqa: D102
@@ -51,36 +54,46 @@ class Fetcher:
 
         A release that was live here before needs no verdict: the folder's own history remembers it.
         A tag would not do, as anyone who can move an alias can set one. Any other must have been
-        judged against what is live here now.
+        judged against what is live here now (see ``lineage``).
 
         Raises:
             ModelyardError: the version is not complete, has no passed verdict or one that is about
                 another champion, or its package is altered or signed by nobody trusted.
             ServiceUnavailable: MLflow went away; nothing is decided.
         """
-        digest = version.tags.get(tags.DIGEST, "")
-        if version.status != "READY":
-            raise PackageError(f"the version's status is {version.status}, not READY")
-        if not DIGEST.fullmatch(digest):
-            raise PackageError(
-                f"the version has no tag {tags.DIGEST}", "Register it with `modelyard run`."
-            )
-        release = Release(version.version, digest)
-        state = folder.read()
+        release, state = _release(version), folder.read()
         if release not in {event.release for event in state.history}:
-            live = state.confirmed.release.digest if state.confirmed else None
-            name, number = version.name, version.version
-            self.check_verdict(version.tags, name, number, digest, live, self.trusted)
-        target = folder.path / release.path
+            live = find_reference(self.registry.get_version, version, state, self.trusted)
+            self._check(version, release.digest, live)
+        self._bring(folder, version, release)
+        return release
+
+    def fetch_unjudged(self, folder: ModelFolder, version: RegisteredVersion) -> Release:
+        """As ``fetch``, but without a verdict: for a version whose answers nobody sees.
+
+        Its files and their signature are verified all the same.
+        """
+        release = _release(version)
+        self._bring(folder, version, release)
+        return release
+
+    def _bring(self, folder: ModelFolder, version: RegisteredVersion, release: Release) -> None:
+        target, digest = folder.path / release.path, release.digest
         if target.exists():
             try:
                 self._verify(target, digest)
             except PackageError:
                 shutil.rmtree(target)
             else:
-                return release
+                return
         self._download(folder, version, target, digest)
-        return release
+
+    def _check(self, version: RegisteredVersion, digest: str, live: str | None) -> None:
+        if copied_from(version):
+            check_release(self.registry.get_version, version, digest, live, self.trusted)
+            return
+        name, number = version.name, version.version
+        self.check_verdict(version.tags, name, number, digest, live, self.trusted)
 
     def _download(
         self, folder: ModelFolder, version: RegisteredVersion, target: Path, digest: str
@@ -106,3 +119,14 @@ class Fetcher:
             raise PackageError(
                 f"the package has digest {found[:12]}, the tag {tags.DIGEST} names {digest[:12]}"
             )
+
+
+def _release(version: RegisteredVersion) -> Release:
+    digest = version.tags.get(tags.DIGEST, "")
+    if version.status != "READY":
+        raise PackageError(f"the version's status is {version.status}, not READY")
+    if not DIGEST.fullmatch(digest):
+        raise PackageError(
+            f"the version has no tag {tags.DIGEST}", "Register it with `modelyard run`."
+        )
+    return Release(version.version, digest)

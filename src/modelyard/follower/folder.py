@@ -16,9 +16,11 @@ from typing import Any
 
 from modelyard.artifacts import read_json, write_json
 from modelyard.errors import WorkspaceError
+from modelyard.follower.canary_judge import Counts
 from modelyard.follower.records import (
     NAME,
     Answer,
+    CanaryPointer,
     Event,
     Pin,
     Pointer,
@@ -26,9 +28,14 @@ from modelyard.follower.records import (
     Release,
     State,
 )
+from modelyard.params.serve import Canary
 
 NUM_KEPT = 5
 _NUM_EVENTS = 50
+
+
+class Busy(Exception):  # noqa: N818 - no error: somebody else is at work, the next tick goes on
+    """Another process changes this folder right now."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,18 @@ class ModelFolder:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the right to change this folder.
+
+        Raises:
+            Busy: another process has it.
+        """
+        with self.lock() as held:
+            if not held:
+                raise Busy
+            yield
+
     def read(self) -> State:
         """What the files say.
 
@@ -82,23 +101,53 @@ class ModelFolder:
     def _parse(self) -> State:
         pointer, pin = self._read("live.json"), self._read("pin.json")
         history, refusal = self._read("history.json"), self._read("refused.json")
+        canary, shadow = self._read("canary.json"), self._read("shadow.json")
         return State(
             Pointer.parse(pointer) if pointer else None,
             tuple(Event.parse(tree) for tree in history["events"]) if history else (),
             Pin.parse(pin) if pin else None,
             Refusal.parse(refusal) if refusal else None,
+            CanaryPointer.parse(canary) if canary else None,
+            Release(shadow["version"], shadow["digest"]) if shadow else None,
         )
 
-    def point(self, release: Release, pinned: bool) -> Pointer:
+    def point(self, release: Release, pinned: bool, reason: str = "") -> Pointer:
         """Write the live pointer."""
+        pointer = Pointer(release, self._next_sequence(), pinned, reason)
+        write_json(self.path / "live.json", pointer.tree(self.name))
+        return pointer
+
+    def _next_sequence(self) -> int:
         last, before = self._read("sequence.json"), self._read("live.json")
         used = (last["last"] if last else 0, before["sequence"] if before else 0)
         sequence = 1 + max(used)
         # Kept apart: the pointer may be withdrawn, and a late ack must not seem to mean a new one.
         write_json(self.path / "sequence.json", {"last": sequence})
-        pointer = Pointer(release, sequence, pinned)
-        write_json(self.path / "live.json", pointer.tree(self.name))
-        return pointer
+        return sequence
+
+    def point_canary(self, release: Release, terms: Canary) -> CanaryPointer:
+        """Write ``canary.json`` for workers to load; it answers nobody before ``begin_canary``."""
+        canary = CanaryPointer(uuid.uuid4().hex, release, self._next_sequence(), terms)
+        write_json(self.path / "canary.json", canary.tree(self.name))
+        return canary
+
+    def begin_canary(self, canary: CanaryPointer, since: float) -> None:
+        """Let the canary answer its share of the callers."""
+        write_json(self.path / "canary.json", replace(canary, since=since).tree(self.name))
+
+    def remove_canary(self) -> None:
+        """Take ``canary.json`` away, and what the workers counted."""
+        (self.path / "canary.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path / "canary", ignore_errors=True)
+
+    def point_shadow(self, release: Release) -> None:
+        """Write ``shadow.json``: what answers copies of requests, for nobody to see."""
+        shadow = {"name": self.name, "path": release.path, **vars(release)}
+        write_json(self.path / "shadow.json", shadow)
+
+    def remove_shadow(self) -> None:
+        """Take ``shadow.json`` away."""
+        (self.path / "shadow.json").unlink(missing_ok=True)
 
     def revert(self) -> None:
         """Point back to what is confirmed; without such, to nothing."""
@@ -140,6 +189,17 @@ class ModelFolder:
         """What was kept; "none" where nothing was."""
         return (self._read("verdicts.json") or {}).get(release.path, "none")
 
+    def note_wish(self, release: Release, path: str, person: str) -> None:
+        """Keep by which path and whom a release was wished for in MLflow, as it told us."""
+        known = self._read("wishes.json") or {}
+        kept = {key: said for key, said in known.items() if (self.path / key).is_dir()}
+        if (wishes := kept | {release.path: {"path": path, "by": person}}) != known:
+            write_json(self.path / "wishes.json", wishes)
+
+    def wish(self, release: Release) -> dict[str, str]:
+        """What was kept (``path`` and ``by``); empty where nothing was."""
+        return (self._read("wishes.json") or {}).get(release.path, {})
+
     def confirm(self, pointer: Pointer, load_ms: float) -> Event:
         """Note that every worker serves what the pointer names."""
         state = self.read()
@@ -151,7 +211,7 @@ class ModelFolder:
             release=pointer.release,
             came_from=before.release.version if before else None,
             by="rollback" if pointer.pinned else "champion",
-            reason=pin.reason if pin else "",
+            reason=pin.reason if pin else pointer.reason,
             load_ms=load_ms,
             person=pin.person if pin else "unknown",
         )
@@ -178,11 +238,37 @@ class ModelFolder:
 
     def answer(self, pointer: Pointer) -> Answer:
         """What the live workers have acknowledged about a pointer."""
+        return self._take_together(pointer, self._all("acks"))
+
+    def canary_answer(self, canary: CanaryPointer) -> Answer:
+        """What the live workers have said about loading the canary; "live" means loaded."""
+        return self._take_together(canary, self._all("canary"))
+
+    def canary_counts(self, canary: CanaryPointer) -> tuple[Counts, Counts]:
+        """What the live version and the canary did since it began, in all workers, dead ones too.
+
+        Raises:
+            WorkspaceError: a worker's file does not hold what it should.
+        """
+        live, own = Counts(), Counts()
+        try:
+            for report in self._all("canary"):
+                if report["sequence"] == canary.sequence:
+                    live += Counts.parse(report["live"])
+                    own += Counts.parse(report["canary"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError(
+                f"a worker's count in {self.path / 'canary'} cannot be understood: {error!r}",
+                "Delete the folder; the workers write it again.",
+            ) from None
+        return live, own
+
+    def _take_together(self, asked: Pointer | CanaryPointer, acks: list[dict[str, Any]]) -> Answer:
         workers = self.live_workers()
-        acks = [ack for ack in self._acks() if ack["worker"] in workers]
-        acks = [ack for ack in acks if ack["sequence"] == pointer.sequence]
+        acks = [ack for ack in acks if ack["worker"] in workers]
+        acks = [ack for ack in acks if ack["sequence"] == asked.sequence]
         for ack in acks:
-            if ack["state"] != "live" or ack["digest"] != pointer.release.digest:
+            if ack["state"] != "live" or ack["digest"] != asked.release.digest:
                 reason = ack["reason"] or f"worker {ack['worker']} serves another version"
                 return Answer("refused", workers, reason, ack["load_ms"])
         if not workers or len(acks) < len(workers):
@@ -212,6 +298,8 @@ class ModelFolder:
         keep = {release.path for release in recent[:NUM_KEPT]}
         keep |= {state.pointer.release.path} if state.pointer else set()
         keep |= {state.pin.release.path} if state.pin else set()
+        keep |= {state.canary.release.path} if state.canary else set()
+        keep |= {state.shadow.path} if state.shadow else set()
         for path in (self.path / "versions").glob("[!.]*"):
             if f"versions/{path.name}" not in keep:
                 # Renamed first: a package is whole or gone, whenever this is killed.
@@ -230,9 +318,11 @@ class ModelFolder:
         except FileNotFoundError:
             return None
 
-    def _acks(self) -> list[dict[str, Any]]:
-        acks = (self._read(f"acks/{path.name}") for path in self.path.glob("acks/[!.]*.json"))
-        return [ack for ack in acks if ack is not None]
+    def _all(self, folder: str) -> list[dict[str, Any]]:
+        """What the workers wrote in a folder, a file each."""
+        paths = self.path.glob(f"{folder}/[!.]*.json")
+        trees = (self._read(f"{folder}/{path.name}") for path in paths)
+        return [tree for tree in trees if tree is not None]
 
 
 def list_folders(root: Path) -> list[ModelFolder]:

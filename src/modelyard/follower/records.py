@@ -5,6 +5,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.params.serve import Canary
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -24,11 +26,15 @@ class Release:
 
 @dataclass(frozen=True)
 class Pointer:
-    """``live.json``: what shall serve. ``sequence`` grows with each change; acks refer to it."""
+    """``live.json``: what shall serve. ``sequence`` grows with each change; acks refer to it.
+
+    ``reason`` is why it may, where a canary has said so.
+    """
 
     release: Release
     sequence: int
     pinned: bool
+    reason: str = ""
 
     def tree(self, name: str) -> dict[str, Any]:
         """The file's content."""
@@ -39,13 +45,50 @@ class Pointer:
             "path": self.release.path,
             "sequence": self.sequence,
             "pinned": self.pinned,
+            "reason": self.reason,
         }
 
     @classmethod
     def parse(cls, tree: dict[str, Any]) -> "Pointer":
         """From the file's content."""
         release = Release(tree["version"], tree["digest"])
-        return cls(release, tree["sequence"], tree["pinned"])
+        return cls(release, tree["sequence"], tree["pinned"], tree.get("reason", ""))
+
+
+@dataclass(frozen=True)
+class CanaryPointer:
+    """``canary.json``: what answers some of the callers, and the terms that it began with.
+
+    ``since`` is when every worker had loaded it and it began, in seconds since 1970; None before.
+    ``id`` names its entries in the audit log. Its ``sequence`` is of the pointer's series.
+    """
+
+    id: str
+    release: Release
+    sequence: int
+    terms: Canary
+    since: float | None = None
+
+    def tree(self, name: str) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "name": name,
+            "version": self.release.version,
+            "digest": self.release.digest,
+            "path": self.release.path,
+            "sequence": self.sequence,
+            "since": self.since,
+            "percent": self.terms.percent,
+            "id": self.id,
+            "terms": self.terms.model_dump(),
+        }
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any]) -> "CanaryPointer":
+        """From the file's content."""
+        release = Release(tree["version"], tree["digest"])
+        terms = Canary.model_validate(tree["terms"])
+        return cls(tree["id"], release, tree["sequence"], terms, tree["since"])
 
 
 @dataclass(frozen=True)
@@ -148,6 +191,8 @@ class State:
     history: tuple[Event, ...]
     pin: Pin | None
     refusal: Refusal | None
+    canary: CanaryPointer | None = None
+    shadow: Release | None = None
 
     @property
     def confirmed(self) -> Event | None:

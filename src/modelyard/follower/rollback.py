@@ -11,9 +11,11 @@ from pathlib import Path
 
 from modelyard.errors import PackageError, WorkspaceError
 from modelyard.follower import audit
+from modelyard.follower.canary import end_by_pin
 from modelyard.follower.folder import ModelFolder
+from modelyard.follower.patience import ACK_SECONDS
 from modelyard.follower.records import Answer, Pin, Pointer, Release, State
-from modelyard.follower.settle import ACK_SECONDS, confirm, reject
+from modelyard.follower.settle import confirm, reject
 
 _LOCK_SECONDS = 15.0
 _POLL_SECONDS = 0.02
@@ -25,7 +27,7 @@ class RollbackResult:
 
     Attributes:
         name: The model.
-        from_version: What served before.
+        from_version: What served before, be it as a canary.
         to_version: What serves now, or will when a server starts.
         digest: That of the package of ``to_version``.
         num_workers: How many server processes have acknowledged.
@@ -79,7 +81,10 @@ def _roll_back(model: ModelFolder, reason: str, state_dir: Path) -> RollbackResu
     before = model.read()
     target = _choose(model, before)
     assert before.pointer is not None
-    model.write_pin(Pin(target, audit.now(), reason, audit.person()))
+    pin = Pin(target, audit.now(), reason, audit.person())
+    model.write_pin(pin)
+    if before.canary is not None:
+        end_by_pin(model, state_dir, before.canary, pin)
     pointer = model.point(target, pinned=True)
     answer = _wait(model, pointer)
     if answer.state == "live":
@@ -93,7 +98,7 @@ def _roll_back(model: ModelFolder, reason: str, state_dir: Path) -> RollbackResu
         )
     return RollbackResult(
         name=model.name,
-        from_version=before.pointer.release.version,
+        from_version=(before.canary or before.pointer).release.version,
         to_version=target.version,
         digest=target.digest,
         num_workers=len(answer.workers),
@@ -105,7 +110,7 @@ def _choose(model: ModelFolder, state: State) -> Release:
     """The release to go back to: the confirmed one where another is on its way, else its former."""
     if state.confirmed is None or state.pointer is None:
         raise WorkspaceError(f"no version of {model.name} is live", "Promote one first.")
-    if not state.is_settled and state.pin is None:
+    if (not state.is_settled or state.canary is not None) and state.pin is None:
         return state.confirmed.release
     for event in reversed(state.history):
         release = event.release

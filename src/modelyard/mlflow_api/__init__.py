@@ -3,6 +3,7 @@
 from modelyard.mlflow_api.client import MlflowApi
 from modelyard.mlflow_api.transport import without_credentials
 from modelyard.mlflow_api.types import (
+    AliasMove,
     ArtifactFile,
     DatasetInput,
     LoggedModel,
@@ -11,8 +12,10 @@ from modelyard.mlflow_api.types import (
     RegisteredVersion,
     Run,
 )
+from modelyard.mlflow_api.webhooks import Webhook
 
 __all__ = [
+    "AliasMove",
     "ArtifactFile",
     "DatasetInput",
     "LoggedModel",
@@ -21,5 +24,6 @@ __all__ = [
     "RegisteredModel",
     "RegisteredVersion",
     "Run",
+    "Webhook",
     "without_credentials",
 ]

@@ -3,9 +3,10 @@
 from modelyard.errors import ServiceUnavailable
 from modelyard.mlflow_api.artifacts import ArtifactsApi
 from modelyard.mlflow_api.runs import RunsApi
+from modelyard.mlflow_api.webhooks import WebhooksApi
 
 
-class MlflowApi(ArtifactsApi, RunsApi):
+class MlflowApi(ArtifactsApi, RunsApi, WebhooksApi):
     """One MLflow server.
 
     Every method may raise ServiceUnavailable, or ModelyardError with MLflow's own message.

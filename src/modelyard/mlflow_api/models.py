@@ -3,7 +3,14 @@
 from typing import Any
 
 from modelyard.mlflow_api.transport import Transport
-from modelyard.mlflow_api.types import LoggedModel, RegisteredModel, RegisteredVersion
+from modelyard.mlflow_api.types import (
+    AliasMove,
+    LoggedModel,
+    RegisteredModel,
+    RegisteredVersion,
+)
+
+_MOVES = "/api/2.0/modelyard/alias-moves"
 
 
 class ModelsApi(Transport):
@@ -69,8 +76,9 @@ class ModelsApi(Transport):
         body = {
             "name": name,
             "source": source,
-            "run_id": run_id,
-            "model_id": model_id,
+            # A server with accounts takes an empty id for one that nobody may read.
+            "run_id": run_id or None,
+            "model_id": model_id or None,
             "description": description,
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
@@ -90,6 +98,15 @@ class ModelsApi(Transport):
     def delete_alias(self, name: str, alias: str) -> None:
         """Take an alias away; without it, nothing happens."""
         self.call("DELETE", "/registered-models/alias", {"name": name, "alias": alias})
+
+    def alias_moves(self, name: str, alias: str) -> list[AliasMove]:
+        """Who moved an alias, newest first; nothing where the server keeps or tells no record."""
+        query = {"name": name, "alias": alias}
+        answer = self.send("GET", _MOVES, params=query, refuse=False)
+        if answer.status_code in (403, 404):
+            return []
+        self._refuse(answer)
+        return [AliasMove.parse(tree) for tree in self._parse(answer)["moves"]]
 
     def set_version_tag(self, name: str, version: int, key: str, value: str) -> None:
         """Set a tag of a version."""

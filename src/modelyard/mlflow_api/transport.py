@@ -1,10 +1,13 @@
 """Requests to MLflow, and what their failures mean: away, not found, or refused with a message."""
 
 import json
+from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelyard.errors import ModelyardError, ServiceUnavailable
+from modelyard.settings import Settings
 
 if TYPE_CHECKING:
     import httpx
@@ -16,6 +19,9 @@ _REMEDY = "Start it with `modelyard up`, or correct MLFLOW_TRACKING_URI."
 
 class Transport:
     """Requests to one MLflow server over kept-alive connections; safe to share between threads.
+
+    The account is the address's, else that of ``Settings.mlflow_account_file`` (on this machine
+    alone), else MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, as in MLflow's own client.
 
     Args:
         base_url: The server's address, for instance ``http://127.0.0.1:5000``.
@@ -37,6 +43,7 @@ class Transport:
         self.address = f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
         """The address without credentials, for messages."""
         self._loopback = parts.hostname in _LOOPBACK
+        self._has_account = parts.username is not None
         self._timeout = timeout
         self._client: httpx.Client | None = None
 
@@ -121,7 +128,9 @@ class Transport:
         if self._client is None:
             # A proxy named in the environment must not be asked for a server on this machine.
             self._client = httpx.Client(
-                timeout=httpx.Timeout(self._timeout, connect=2.0), trust_env=not self._loopback
+                timeout=httpx.Timeout(self._timeout, connect=2.0),
+                trust_env=not self._loopback,
+                auth=None if self._has_account else _account(self._loopback),
             )
         return self._client
 
@@ -137,7 +146,7 @@ class Transport:
         if answer.status_code in (401, 403):
             raise ModelyardError(
                 f"MLflow at {self.address} refused access: {message}",
-                "Put user and password into the address: http://USER:PASSWORD@HOST.",
+                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account that may.",
             )
         raise ModelyardError(f"MLflow at {self.address} refused: {message}")
 
@@ -149,6 +158,24 @@ class Transport:
         if not isinstance(tree, dict):
             raise ServiceUnavailable(f"what answers at {self.address} is not MLflow", _REMEDY)
         return tree
+
+
+def _account(on_this_machine: bool) -> Any:
+    """For httpx: a file's account, which stays on this machine, else the environment's."""
+    settings = Settings()
+    file = settings.mlflow_account_file
+    if on_this_machine and file is not None and file.name:
+        return lambda request: _with_account(request, file)
+    name, password = settings.mlflow_tracking_username, settings.mlflow_tracking_password
+    return (name, password.get_secret_value()) if name and password else None
+
+
+def _with_account(request: "httpx.Request", file: Path) -> "httpx.Request":
+    # Read each time: a server that is starting may be about to make it.
+    if file.is_file():
+        account = b64encode(file.read_text(encoding="utf-8").strip().encode()).decode("ascii")
+        request.headers["Authorization"] = f"Basic {account}"
+    return request
 
 
 def without_credentials(url: str) -> str:

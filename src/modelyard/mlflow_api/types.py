@@ -50,6 +50,26 @@ class RegisteredVersion:
 
 
 @dataclass(frozen=True)
+class AliasMove:
+    """Who ``set`` or ``delete``d an alias, or made a version by ``copy``.
+
+    Only a server of ours with accounts tells (see ``services.mlflow_moves``); ``by`` is proved by
+    its password.
+    """
+
+    by: str
+    action: str
+    alias: str
+    version: int | None
+    at: str
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any]) -> "AliasMove":
+        """From the API's ``moves``."""
+        return cls(tree["by"], tree["action"], tree["alias"], tree["version"], tree["at"])
+
+
+@dataclass(frozen=True)
 class Run:
     """A tracked run, begun ``start_ms`` after 1970.
 

@@ -21,9 +21,10 @@ from modelyard.package import PackageReader, ensure_key, verify_manifest, verify
 from modelyard.params import PromoteParams
 from modelyard.registry import tags as names
 from modelyard.registry.budgets import over_budget, unfair
+from modelyard.registry.copies import check_release
 from modelyard.registry.mlmodel import PACKAGE
 from modelyard.registry.scores import check_fits, same_interface, score_package
-from modelyard.registry.verdict import Verdict, check_current, read_verdict
+from modelyard.registry.verdict import Verdict, read_verdict
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -159,7 +160,7 @@ def gate(
         live = api.get_version_by_alias(name, names.LIVE)
         against = live.tags.get(names.DIGEST) if live else None
         with contextlib.suppress(GateRefused):
-            return check_current(tagged, name, number, digest, against, trusted)
+            return check_release(api.get_version, registered, digest, against, trusted)
     if not (layout.dataset / "dataset.json").exists():
         raise WorkspaceError(
             f"there is no dataset in {layout.dataset} to judge version {number} of {name} on",

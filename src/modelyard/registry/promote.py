@@ -6,7 +6,7 @@ from pathlib import Path
 from modelyard.errors import GateRefused, ServiceUnavailable
 from modelyard.mlflow_api import MlflowApi
 from modelyard.registry import tags as names
-from modelyard.registry.verdict import check_current
+from modelyard.registry.copies import check_release, copied_from
 
 _POLL_SECONDS = 0.2
 
@@ -35,13 +35,15 @@ def promote(api: MlflowApi, name: str, version: int, trusted: Path) -> None:
     if names.CHAMPION in wanted.aliases and names.REFUSED not in wanted.tags:
         return
     # Anyone can set this tag. It saves a former champion the gate here; whether it was live, the
-    # follower decides by its own history.
-    if names.WAS_LIVE not in wanted.tags:
+    # follower decides by its own history. A copy has it from its source.
+    was_live = names.WAS_LIVE in wanted.tags
+    if copied_from(wanted):
+        was_live = not {names.LIVE, names.PREVIOUS}.isdisjoint(wanted.aliases)
+    if not was_live:
         live = api.get_version_by_alias(name, names.LIVE)
         against = live.tags.get(names.DIGEST) if live else None
-        check_current(
-            wanted.tags, name, version, wanted.tags.get(names.DIGEST, ""), against, trusted
-        )
+        digest = wanted.tags.get(names.DIGEST, "")
+        check_release(api.get_version, wanted, digest, against, trusted)
     if names.REFUSED in wanted.tags:
         # A new wish is a new try; the old reason must not be taken for its answer.
         api.delete_version_tag(name, version, names.REFUSED)

@@ -15,6 +15,7 @@ from modelyard.mlflow_api import MlflowApi, RegisteredVersion
 from modelyard.package import Proof, verify_folder, verify_manifest
 from modelyard.params import Params, parse
 from modelyard.registry import tags as names
+from modelyard.registry.copies import copied_from, find_judged
 from modelyard.registry.flatten import flat_params
 from modelyard.registry.mlmodel import PACKAGE
 from modelyard.registry.proof_code import PARAMS_FILE, check_code
@@ -62,7 +63,7 @@ def verify(api: MlflowApi, name: str, which: str, repo: Path, trusted: Path) -> 
         checks = [
             _check("files", lambda: _files(package, version)),
             _check("signature", lambda: _signature(package, trusted)),
-            _check("verdict", lambda: _verdict(package, version, trusted)),
+            _check("verdict", lambda: _verdict(api, package, version, trusted)),
         ]
         try:
             proof = Proof.read(package)
@@ -81,7 +82,7 @@ def verify(api: MlflowApi, name: str, which: str, repo: Path, trusted: Path) -> 
         _check("data", lambda: _data(repo, proof)),
         _check("dataset", lambda: check_dataset(repo, proof)),
         _check("validation", lambda: check_validation(repo, proof)),
-        _check("parent", lambda: _parent(api, name, proof)),
+        _check("parent", lambda: _parent(api, version, proof)),
     ]
 
 
@@ -116,9 +117,11 @@ def _signature(package: Path, trusted: Path) -> str:
     return "made by a trusted key"
 
 
-def _verdict(package: Path, version: RegisteredVersion, trusted: Path) -> str:
+def _verdict(api: MlflowApi, package: Path, version: RegisteredVersion, trusted: Path) -> str:
     digest = verify_manifest(package)
-    return check_verdict(version.tags, version.name, version.version, digest, trusted).reason
+    judged = find_judged(api.get_version, version, trusted)
+    said = check_verdict(judged.tags, judged.name, judged.version, digest, trusted).reason
+    return said if judged is version else f"{said} (as version {judged.version} of {judged.name})"
 
 
 def _proof(package: Path, proof: Proof) -> str:
@@ -192,10 +195,15 @@ def _data(repo: Path, proof: Proof) -> str:
     return f"{DVC_LOCK} {lock.place}{'' if lock.own else ' (of a later run)'}"
 
 
-def _parent(api: MlflowApi, name: str, proof: Proof) -> str:
+def _parent(api: MlflowApi, version: RegisteredVersion, proof: Proof) -> str:
     if proof.parent is None:
         return "the first champion"
-    found = api.search_versions(name, {names.DIGEST: proof.parent})
-    if not found:
-        raise ModelyardError(f"no version has the digest of its parent, {proof.parent[:12]}")
-    return f"version {found[-1].version}"
+    here: RegisteredVersion | None = version
+    while here is not None:
+        if found := api.search_versions(here.name, {names.DIGEST: proof.parent}):
+            other = "" if here is version else f" of {here.name}"
+            return f"version {found[-1].version}{other}"
+        # The parent of a copy is a version of the model that it was copied from.
+        source = copied_from(here)
+        here = api.get_version(*source) if source else None
+    raise ModelyardError(f"no version has the digest of its parent, {proof.parent[:12]}")

@@ -210,12 +210,13 @@ def _note(
     entry_id: str = "",
 ) -> None:
     """Write an entry to the audit trail, with what is live and what the verdict says, if known."""
-    from modelyard.registry.verdict import describe_verdict
+    from modelyard.registry.copies import describe_release
 
-    found = live = None
+    found, live, said = None, None, "none"
     with connect(settings) as api, contextlib.suppress(ServiceUnavailable):
         found = api.get_version(version.name, version.version)
         live = api.get_version_by_alias(version.name, "live")
+        said = describe_release(api.get_version, found, settings.trusted) if found else said
     record = audit.Record(
         id=entry_id or audit.new_id(),
         name=version.name,
@@ -223,7 +224,7 @@ def _note(
         target=version.version,
         path=asked.path,
         by=asked.by,
-        verdict=describe_verdict(found, settings.trusted) if found else "none",
+        verdict=said,
         outcome=outcome,
         reason=reason,
         digest=version.digest,

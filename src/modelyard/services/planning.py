@@ -10,7 +10,7 @@ from pathlib import Path
 from modelyard.artifacts import canonical
 from modelyard.errors import WorkspaceError
 from modelyard.mlflow_api import without_credentials
-from modelyard.services import ports, specs
+from modelyard.services import mlflow_auth, ports, specs
 from modelyard.services.records import Entry
 from modelyard.services.specs import ServiceSpec
 from modelyard.settings import Settings
@@ -49,18 +49,24 @@ def plan(
     for name, spec in all_specs.items():
         if given := external(settings, spec):
             urls[name] = given
+    accounts = _accounts(settings, all_specs, state)
     plans: dict[str, Plan] = {}
     for name, spec in all_specs.items():
         if external(settings, spec):
             continue
-        values = urls | {
-            "python": sys.executable,
-            "root": str(root.absolute()),
-            "state": str(state),
-            "folder": str(state / name),
-            "trusted": str(settings.trusted.absolute()),
-            "port": str(chosen.get(name, "")),
-        }
+        values = (
+            urls
+            | accounts
+            | {
+                "python": sys.executable,
+                "root": str(root.absolute()),
+                "state": str(state),
+                "folder": str(state / name),
+                "trusted": str(settings.trusted.absolute()),
+                "port": str(chosen.get(name, "")),
+                "workers": str(settings.serving_workers),
+            }
+        )
         url = urls.get(name)
         env = {key: specs.fill(text, values, f"{name}.env.{key}") for key, text in spec.env.items()}
         entry = Entry(
@@ -77,6 +83,19 @@ def plan(
         )
         plans[name] = Plan(entry, env, state / name)
     return plans
+
+
+def _accounts(
+    settings: Settings, all_specs: Mapping[str, ServiceSpec], state: Path
+) -> dict[str, str]:
+    """Whether the local MLflow server asks for accounts, and the file of the follower's."""
+    here = "mlflow" in all_specs and not external(settings, all_specs["mlflow"])
+    wanted = here and mlflow_auth.is_wanted(state / "mlflow", settings.mlflow_auth)
+    file = mlflow_auth.account_file(settings.key_folder.absolute(), mlflow_auth.FOLLOWER)
+    return {
+        "mlflow_auth": "true" if wanted else "false",
+        "mlflow_account": str(file) if wanted else "",
+    }
 
 
 def external(settings: Settings, spec: ServiceSpec) -> str | None:

@@ -1,20 +1,27 @@
 """``python -m modelyard.serving``: the server; on SIGTERM it ends what it has begun."""
 
 import argparse
-import logging
+import ctypes
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from modelyard import logs
 from modelyard.errors import WorkspaceError
 from modelyard.serving.app import App
+from modelyard.serving.connection import Connection
+from modelyard.serving.endings import log_access
 from modelyard.serving.keys import KeyFile
+from modelyard.serving.traces import Traces, are_wanted
 from modelyard.serving.workers import Workers, end_with_parent, listen
+
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 class _Server(uvicorn.Server):
@@ -41,8 +48,16 @@ def main() -> None:
     )
     parser.add_argument("--certificate", type=Path, help="PEM; the server then speaks TLS")
     parser.add_argument("--private-key", type=Path, help="PEM, mode 0600, of the certificate")
+    parser.add_argument("--log-format", choices=logs.FORMATS, default=logs.default_format())
+    parser.add_argument("--access-log", action="store_true", help="a line for each request")
+    parser.add_argument(
+        "--traces",
+        metavar="URL",
+        help="an OpenTelemetry collector (OTLP over HTTP, as http://127.0.0.1:4318); by default "
+        "the environment's OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
     args = parser.parse_args()
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(args.log_format)
     folder: Path = args.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -53,12 +68,17 @@ def main() -> None:
     if args.workers > 1 and args.descriptor is None:
         raise SystemExit(_keep_workers(args.workers, args.host, args.port))
     end_with_parent()
+    _save_memory()
+    app = App(folder, f"worker-{args.index}-{os.getpid()}", keys=keys, over_tls=bool(tls))
+    _tell(app, args.access_log, args.traces)
     config = uvicorn.Config(
-        App(folder, worker=f"worker-{args.index}-{os.getpid()}", keys=keys),
+        app,
         host=args.host,
         port=args.port,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        proxy_headers=False,
+        timeout_keep_alive=75,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -73,6 +93,23 @@ def main() -> None:
     server.run(sockets=shared)
     if not server.started:
         raise SystemExit(3)
+
+
+def _tell(app: App, access_log: bool, collector: str | None) -> None:
+    """Let the application tell of its requests where that is wanted."""
+    if access_log:
+        app.endings.append(log_access)
+    if are_wanted(collector):
+        traces = Traces(collector)
+        app.observers.append(traces.observe)
+        app.endings.append(traces.end)
+        app.closing.append(traces.close)
+
+
+def _save_memory() -> None:
+    """Let glibc keep one heap for all threads: one each would hold what others could use."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 1)
 
 
 def _keep_workers(number: int, host: str, port: int) -> int:

@@ -13,6 +13,8 @@ import numpy as np
 
 from modelyard.serving import binary
 from modelyard.serving.bodies import Arrays, parse_csv, parser_of
+from modelyard.serving.canary import choose
+from modelyard.serving.disclose import disclose
 from modelyard.serving.failures import RequestError, busy
 from modelyard.serving.guard import refuse_model
 from modelyard.serving.http import (
@@ -30,7 +32,8 @@ from modelyard.serving.invocations import (
 )
 from modelyard.serving.model import Model
 from modelyard.serving.predictions import render_predictions
-from modelyard.serving.protocol import parse_infer, raw_header, render_infer
+from modelyard.serving.protocol import parse_infer, read_binary, render_infer
+from modelyard.serving.queries import cacheable, parse_query
 from modelyard.serving.reading import BodyReader
 from modelyard.serving.rows import parse_json, parse_rows
 from modelyard.serving.table import ModelTable, Served
@@ -106,6 +109,19 @@ class Calls:
         """As MLflow's scoring server; ``names`` are a model's or none."""
         return await self._answer(request, names, _INVOCATIONS)
 
+    async def query(self, request: Request, *names: str) -> Response:
+        """One small row in the address, as ``/predict``; its caller may keep the answer."""
+        read = partial(_read_query, request.query)
+        api = Api(lambda *_: read, _render_rows)
+        return cacheable(request, await self._answer(request, names, api))
+
+    def takes_query(self, *names: str) -> bool:
+        """Whether a row of the model fits in an address."""
+        try:
+            return all(tensor.is_scalar for tensor in self._find(names).model.inputs)
+        except RequestError:
+            return True
+
     async def _answer(self, request: Request, names: tuple[str, ...], api: Api) -> Response:
         try:
             body = await self._bodies.read(request)
@@ -115,30 +131,64 @@ class Calls:
             raise
         # Looked up once the body is here: the model is the one that is live when the request is
         # whole.
-        served = self._find(names)
+        served, tally = self._find(names), None
+        if self._table.canaries and len(names) < 2:
+            served, tally = choose(self._table.canaries, served, request)
         refuse_model(request.key, served.model.name)
         started = time.perf_counter()
         served.metrics.requests.inc()
         try:
             asked, inputs = await self._read(request.headers, body, served.model, api)
             outputs = await served.batcher.submit(inputs)
-            content, headers = api.render(asked, served.model, outputs)
+            settings = self._table.settings.get(served.model.name)
+            shown = outputs
+            if settings is not None and settings.hides:
+                shown = disclose(served.model, outputs, settings)
+            content, headers = api.render(asked, served.model, shown)
         except RequestError as error:
             served.metrics.errors.inc()
+            if tally is not None and await self._is_ours(error, request, body, served, api):
+                tally.fail()
             error.headers = (*error.headers, *served.headers)
             raise
         except Exception:
             served.metrics.errors.inc()
-            _logger.exception("model %s failed at a request", served.model.name)
+            if tally is not None:
+                tally.fail()
+            about = {"model": served.model.name, "version": served.model.version}
+            about["request_id"] = request.id.decode("ascii")
+            _logger.exception("model %s failed at a request", served.model.name, extra=about)
             raise failed(served) from None
         seconds = time.perf_counter() - started
         served.metrics.latency.observe(seconds)
+        if tally is not None:
+            tally.answer(seconds)
         for observe in self.observers:
             observe(Answered(request, served, inputs, outputs, seconds))
         return Response(200, content, (*headers, *NOT_STORED, *served.headers))
 
     def _find(self, names: tuple[str, ...]) -> Served:
         return self._table.find(*names) if names else self._table.only()
+
+    async def _is_ours(
+        self, error: RequestError, request: Request, body: bytes, served: Served, api: Api
+    ) -> bool:
+        """Whether a refused request counts against its version, not its caller.
+
+        One that the canary refuses and the live version answers does: a schema that takes less than
+        before is the canary's fault.
+        """
+        if error.status == 429 or error.status >= 500:
+            return True
+        try:
+            live = self._table.find(served.model.name)
+            if live is served:
+                return False
+            _, inputs = await self._read(request.headers, body, live.model, api)
+            await live.batcher.submit(inputs)
+        except Exception:  # whatever it is: the live version does no better
+            return False
+        return True
 
     async def _read(
         self, given: dict[bytes, bytes], body: bytes, model: Model, api: Api
@@ -175,7 +225,13 @@ def _is_json(kind: bytes) -> bool:
 
 def _infer_reader(given: dict[bytes, bytes], kind: bytes) -> Read:
     length = given.get(binary.HEADER)
-    if length:
+    if length is not None:
+        if kind and _is_json(kind) and not length.strip(b"0"):
+            raise RequestError(
+                400,
+                "no JSON stands before the bytes, as Inference-Header-Content-Length is 0: send "
+                "content-type application/octet-stream, or leave that header out",
+            )
         return partial(_read_binary, length)
     if _is_json(kind):
         return _read_infer
@@ -191,9 +247,7 @@ def _read_infer(body: bytes, model: Model) -> tuple[Any, Arrays]:
 
 
 def _read_binary(length: bytes, body: bytes, model: Model) -> tuple[Any, Arrays]:
-    head, content = binary.split(body, length)
-    tree = parse_json(head) if head else raw_header(model, len(content))
-    return parse_infer(tree, model, content)
+    return read_binary(body, length, model)
 
 
 def _predict_reader(_: dict[bytes, bytes], kind: bytes) -> Read:
@@ -211,6 +265,10 @@ def _predict_reader(_: dict[bytes, bytes], kind: bytes) -> Read:
 
 def _read_rows(body: bytes, model: Model) -> tuple[Any, Arrays]:
     return None, parse_rows(parse_json(body), model.inputs)
+
+
+def _read_query(query: bytes, _: bytes, model: Model) -> tuple[Any, Arrays]:
+    return None, parse_query(query, model)
 
 
 def _render_rows(_: Any, model: Model, outputs: list[Any]) -> tuple[bytes, Headers]:

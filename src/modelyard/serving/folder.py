@@ -1,4 +1,4 @@
-"""The server's side of the serving folder: it reads ``live.json`` and writes ``acks/``.
+"""The server's side of the serving folder: it reads pointers and writes ``acks/``.
 
 The follower finds out which workers live by the lock that each holds on its file in ``.workers``:
 unlike a process id, a lock cannot be inherited by a stranger, and it is gone with the process
@@ -8,9 +8,9 @@ however that ends.
 import fcntl
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from modelyard.artifacts import read_json, write_atomic, write_json
 from modelyard.errors import PackageError
@@ -21,39 +21,85 @@ _PATH = re.compile(r"versions/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
-class LivePointer:
-    """What ``live.json`` names: the version that shall serve; ``path`` lies beside it."""
+class Pointer:
+    """Names a version; its package lies at ``path`` beside the pointer's ``file``."""
+
+    file: ClassVar[str]
 
     name: str
     version: int
     digest: str
     path: str
-    sequence: int
 
     @classmethod
-    def read(cls, folder: Path) -> "LivePointer":
+    def read(cls, folder: Path) -> Self:
         """Read the pointer of a model's folder.
 
         Raises:
             PackageError: it does not hold what a pointer does, or points outside of its folder.
             FileNotFoundError: there is none.
         """
-        path = folder / "live.json"
+        path = folder / cls.file
         try:
             tree: Any = read_json(path)
-            pointer = cls(*(tree[key] for key in cls.__dataclass_fields__))
+            pointer = cls(*(tree[field.name] for field in fields(cls)))
         except (ValueError, KeyError, TypeError) as error:
-            raise PackageError(f"{path} is not a live pointer: {error!r}") from None
-        valid = (
-            pointer.name == folder.name
-            and type(pointer.version) is int
-            and type(pointer.sequence) is int
-            and _matches(_DIGEST, pointer.digest)
-            and _matches(_PATH, pointer.path)
-        )
-        if not valid:
-            raise PackageError(f"{path} is not a live pointer of {folder.name}")
+            raise PackageError(f"{path} is not a {path.stem} pointer: {error!r}") from None
+        if pointer.name != folder.name or not pointer.is_valid():
+            raise PackageError(f"{path} is not a {path.stem} pointer of {folder.name}")
         return pointer
+
+    def is_valid(self) -> bool:
+        """Whether each field holds what it should, and the package lies inside."""
+        return (
+            type(self.version) is int
+            and _matches(_DIGEST, self.digest)
+            and _matches(_PATH, self.path)
+        )
+
+
+@dataclass(frozen=True)
+class LivePointer(Pointer):
+    """The version that shall serve."""
+
+    file = "live.json"
+
+    sequence: int
+
+    def is_valid(self) -> bool:
+        """See above."""
+        return type(self.sequence) is int and super().is_valid()
+
+
+@dataclass(frozen=True)
+class CanaryPointer(Pointer):
+    """The version that shall answer ``percent`` of the callers.
+
+    It answers from ``since`` on, seconds since 1970; while that is None it is to be loaded, so that
+    all workers begin together.
+    """
+
+    file = "canary.json"
+
+    sequence: int
+    percent: float
+    since: float | None
+
+    def is_valid(self) -> bool:
+        """See above."""
+        return (
+            type(self.sequence) is int
+            and isinstance(self.percent, int | float)
+            and isinstance(self.since, int | float | None)
+            and super().is_valid()
+        )
+
+
+@dataclass(frozen=True)
+class ShadowPointer(Pointer):
+    """The version that shall answer copies of requests, for nobody to see."""
+
+    file = "shadow.json"
 
 
 @dataclass(frozen=True)

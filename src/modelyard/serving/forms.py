@@ -51,6 +51,7 @@ def form(model: Model) -> dict[str, Any]:
         "version": str(model.version),
         "task": model.task,
         "media_type": media_type(model),
+        "explainable": model.explainable,
         "fields": [
             {
                 "name": tensor.name,
@@ -106,10 +107,11 @@ def _nested(tensor: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _element(dtype: str) -> dict[str, Any]:
+    """One number; true and false count as 1 and 0, as a mask is written."""
     if dtype == "string":
         return {"type": "string"}
     if dtype.startswith("float"):
-        return {"type": "number"}
+        return {"type": ["number", "boolean"]}
     bits = int(dtype.lstrip("uint"))
     low, high = (0, 2**bits - 1) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return {"type": "integer", "minimum": low, "maximum": high}
+    return {"type": ["integer", "boolean"], "minimum": low, "maximum": high}

@@ -20,6 +20,9 @@ Headers = tuple[tuple[bytes, bytes], ...]
 JSON: Headers = ((b"content-type", b"application/json"),)
 NOT_STORED: Headers = ((b"cache-control", b"no-store"),)
 NOT_SNIFFED: Headers = ((b"x-content-type-options", b"nosniff"),)
+NOT_EMBEDDED: Headers = ((b"cross-origin-resource-policy", b"same-origin"),)
+"""No page from elsewhere gets at it by an element that names its address."""
+OVER_TLS: Headers = ((b"strict-transport-security", b"max-age=31536000"),)
 MAX_BODY = 16 * 1024 * 1024
 
 # What an id is written with anywhere; nothing that means something in a log or a page.
@@ -39,7 +42,8 @@ class Request:
     """One HTTP request; ``headers`` by lower-case name; its body is read by who wants it.
 
     ``key`` is the caller's, None where none is asked for; ``id`` the request's; ``query`` what
-    stands behind the ``?``; ``client`` the address that the connection came from.
+    stands behind the ``?``; ``client`` the address that the connection came from; ``body`` is
+    given where the whole of it has come already.
     """
 
     headers: dict[bytes, bytes]
@@ -48,6 +52,7 @@ class Request:
     id: bytes = b""
     query: bytes = b""
     client: str = ""
+    body: bytes | None = None
 
 
 class ClientGone(Exception):  # noqa: N818 - nobody's error
@@ -68,17 +73,11 @@ def request_id(headers: dict[bytes, bytes]) -> bytes:
     return given if given and _REQUEST_ID.fullmatch(given) else hexlify(os.urandom(8))
 
 
-async def respond(send: Send, response: Response, headers: Headers) -> None:
+async def respond(send: Send, response: Response) -> None:
     """Send a whole response; the length is added."""
-    status, body, own = response
+    status, body, headers = response
     length = () if status == 304 else ((b"content-length", b"%d" % len(body)),)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, *own, *length],
-        }
-    )
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -87,10 +86,12 @@ def json_page(value: Any, headers: Headers = ()) -> Response:
     return Response(200, dump(value), (*JSON, *NOT_STORED, *headers))
 
 
-def cached_page(request: Request, body: bytes, headers: Headers = ()) -> Response:
+def cached_page(
+    request: Request, body: bytes, headers: Headers = (), control: bytes = b"no-cache"
+) -> Response:
     """JSON that a caller may keep, and asks for again by its ETag: 304 as long as it holds."""
     tag = b'"%s"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
-    headers = ((b"etag", tag), (b"cache-control", b"no-cache"), *headers)
+    headers = ((b"etag", tag), (b"cache-control", control), *headers)
     known = request.headers.get(b"if-none-match")
     if known and (
         known == b"*" or tag in [one.strip().removeprefix(b"W/") for one in known.split(b",")]

@@ -56,7 +56,7 @@ def parse_invocation(tree: dict[str, Any], inputs: tuple[Tensor, ...]) -> Arrays
     keys = [key for key in _KEYS if key in tree]
     if len(keys) != 1:
         raise RequestError(400, f"the body must hold one of {', '.join(_KEYS)}")
-    if tree.get("params"):
+    if tree.get("params") not in (None, {}):
         raise RequestError(400, '"params" must be empty: this model takes none')
     (key,) = keys
     if extra := tree.keys() - {key, "params"}:

@@ -59,7 +59,11 @@ class Metadata:
         """As ``ready``, with the live versions; MLflow's ``/ping`` and ``/health``."""
         self._check_ready()
         models = {
-            name: {"version": entry.live.model.version, "digest": entry.live.model.digest}
+            name: {
+                "version": entry.live.model.version,
+                "digest": entry.live.model.digest,
+                **self._beside(name),
+            }
             for name, entry in self._table.entries.items()
         }
         return json_page({"status": "ok", "models": models})
@@ -86,7 +90,7 @@ class Metadata:
     async def repository(self, request: Request) -> Response:
         """The loaded versions, and the models that are still to be loaded."""
         body = await self._bodies.read(request)
-        ready = parse_json(body).get("ready", False) if body.strip() else False
+        ready = parse_json(body).get("ready", False) if body else False
         if type(ready) is not bool:
             raise RequestError(400, '"ready" must be true or false')
         entries: list[dict[str, Any]] = [
@@ -110,8 +114,21 @@ class Metadata:
         )
 
     def _versions(self, served: Served) -> list[int]:
-        entry = self._table.entries[served.model.name]
-        return sorted(other.model.version for other in entry.warm)
+        loaded = self._table.loaded(served.model.name)
+        return sorted({other.model.version for other in loaded})
+
+    def _beside(self, name: str) -> dict[str, Any]:
+        """The canary and the shadow of a model, where it has them."""
+        canary, shadow = self._table.canaries.get(name), self._watcher.shadows.version(name)
+        found: dict[str, Any] = {}
+        if canary is not None:
+            found["canary"] = {
+                "version": canary.served.model.version,
+                "percent": canary.pointer.percent,
+            }
+        if shadow is not None:
+            found["shadow"] = {"version": shadow}
+        return found
 
     def _check_ready(self) -> None:
         if self.draining:

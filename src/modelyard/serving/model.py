@@ -1,5 +1,6 @@
 """One version of a model in memory: verified, warmed, and asked its golden requests first."""
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,13 @@ from modelyard.artifacts import read_json
 from modelyard.errors import PackageError
 from modelyard.package import PackageReader, verify_manifest
 from modelyard.serving.failures import RequestError
+from modelyard.serving.plans import Plan
 from modelyard.serving.rows import parse_rows
 from modelyard.serving.tensors import Tensor
 
 Arrays = dict[str, np.ndarray]
+
+_NETWORK = "network.pt2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +38,31 @@ class Model:
     """Rows that the model answers, as ``/predict`` takes them."""
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The known values of categories, by input; others count as unknown."""
+    path: Path = Path()
+    """The package's folder."""
+    plans: dict[bytes, Plan] = field(default_factory=dict)
+    """What headers of binary requests mean, by their bytes."""
+    heads: dict[Any, bytes] = field(default_factory=dict)
+    """JSON headers of binary answers, by what was asked and the outputs' shapes."""
+    explainable: bool = False
+    """The package holds the network that explanations are computed from."""
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """The outputs, in the order of ``outputs``, for a batch of validated inputs."""
+        """The outputs, in the order of ``outputs``, for a batch of validated inputs.
+
+        Raises:
+            RequestError: 400, a row's prediction is not a number.
+        """
         names = [tensor.name for tensor in self.outputs]
-        return cast("list[np.ndarray]", self.session.run(names, inputs))
+        outputs = cast("list[np.ndarray]", self.session.run(names, inputs))
+        if not (finite := np.isfinite(outputs[0])).all():
+            row = int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
+            raise RequestError(
+                400,
+                f"rows[{row}]: the model's answer is not a number; a value of this row lies far "
+                "beyond those that the model was made for",
+            )
+        return outputs
 
 
 def load(folder: Path, name: str, version: int, digest: str) -> Model:
@@ -58,6 +82,8 @@ def load(folder: Path, name: str, version: int, digest: str) -> Model:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # A plan of memory is kept for every size of batch that was ever seen: +7 MB, and no faster.
+    options.enable_mem_pattern = False
     try:
         session = ort.InferenceSession(
             str(package.model), options, providers=["CPUExecutionProvider"]
@@ -82,13 +108,26 @@ def load(folder: Path, name: str, version: int, digest: str) -> Model:
         session=session,
         example=tuple(example or ()),
         choices=_choices(folder),
+        path=folder,
+        explainable=(folder / _NETWORK).is_file(),
     )
     _answer(model, example, "the input example")
     for number, request in enumerate(package.golden.requests):
         place = f"golden request {number}"
         answers = _answer(model, list(request.rows), place)
         _compare(np.asarray(request.answers), answers, package.golden.atol, place)
+    _give_back_memory()
     return model
+
+
+def _give_back_memory() -> None:
+    """Give back what loading freed, and what the version before the last one had.
+
+    glibc keeps it otherwise, more with every version.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _choices(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -134,8 +173,6 @@ def _answer(model: Model, rows: Any, place: str) -> np.ndarray:
             f"{len(rows)} rows of task {model.task} with {len(model.labels)} labels need "
             f"{[len(rows), width]}"
         )
-    if not np.isfinite(answers).all():
-        raise PackageError(f"{place} gives a {model.outputs[0].name} that is not a number")
     return answers
 
 

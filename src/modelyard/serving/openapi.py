@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from modelyard import __version__
-from modelyard.serving.forms import infer_example, media_type
+from modelyard.serving.explanations import STEPS
+from modelyard.serving.forms import infer_example, media_type, row_schema
 from modelyard.serving.model import Model
+from modelyard.serving.queries import MAX_QUERY
 from modelyard.serving.schemas import named, schemas_of
 from modelyard.serving.tensors import MAX_ROWS
 
@@ -73,13 +75,47 @@ def _model_paths(model: Model) -> dict[str, Any]:
     for verb, page in (("metadata", metadata), ("ready", ready)):
         page["get"]["operationId"] = f"{name}.{verb}"
         page["get"]["responses"]["404"] = _REFUSALS["404"]
-    return {
-        f"/predict/{name}": {"post": predict},
+    paths = {
+        f"/predict/{name}": {"post": predict} | _query(model),
         f"/invocations/{name}": {"post": invoke},
         f"{base}/infer": {"post": infer},
         base: metadata,
         f"{base}/ready": ready,
     }
+    if model.explainable:
+        explain = _post(model, "Explain answers to rows", "explain", "Explanations")
+        content = _json(f"{name}.ExplainRequest", rows | {"steps": STEPS})
+        media = media_type(model)
+        explain["requestBody"]["content"] = content | ({media: _BYTES} if media else {})
+        paths[f"{base}/explain"] = {"post": explain}
+    return paths
+
+
+def _query(model: Model) -> dict[str, Any]:
+    """The operation that takes one row in the address, where the model's inputs fit in one."""
+    if not all(tensor.is_scalar for tensor in model.inputs):
+        return {}
+    row = row_schema(model)
+    example = model.example[0] if model.example else {}
+    operation = _post(model, "Answer one small row", "query", f"{model.name}.Answer")
+    del operation["requestBody"]
+    operation["parameters"] = []
+    for name, schema in row["properties"].items():
+        kind = schema["type"][0] if isinstance(schema["type"], list) else schema["type"]
+        parameter = {
+            "name": name,
+            "in": "query",
+            "required": name in row["required"],
+            "schema": schema | {"type": kind},
+        }
+        if example.get(name) is not None:
+            parameter["example"] = example[name]
+        operation["parameters"].append(parameter)
+    operation["responses"] |= {
+        "304": {"description": "The answer with the ETag in If-None-Match still holds"},
+        "414": _refusal(f"The query is longer than {MAX_QUERY} bytes"),
+    }
+    return {"get": operation}
 
 
 def _predict_content(model: Model, rows: dict[str, Any]) -> dict[str, Any]:

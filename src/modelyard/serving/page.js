@@ -145,6 +145,51 @@ function showAnswer(answer, response, milliseconds) {
   ];
 }
 
+function showShares(shares) {
+  const largest = Math.max(...shares.map((share) => Math.abs(share.attribution))) || 1;
+  return shares.slice(0, 20).map(({ input, attribution }) => {
+    const fill = node("span", { className: attribution < 0 ? "fill lowers" : "fill" });
+    fill.style.width = 100 * Math.abs(attribution) / largest + "%";
+    const signed = (attribution < 0 ? "" : "+") + attribution.toPrecision(2);
+    return node("div", { className: "bar share", title: input }, node("span", { className: "name", textContent: input }), node("span", { className: "track" }, fill), node("span", { className: "value", textContent: signed }));
+  });
+}
+
+async function showMap(map, body) {
+  const canvas = node("canvas", { className: "map", id: "map", height: map.length, width: map[0].length });
+  const context = canvas.getContext("2d");
+  if (typeof body === "string") {
+    const [picture] = Object.values(JSON.parse(body).rows[0]);
+    picture.forEach((line, y) => line.forEach((pixel, x) => {
+      context.fillStyle = "rgb(" + (Array.isArray(pixel) ? pixel : [pixel, pixel, pixel]).join() + ")";
+      context.fillRect(x, y, 1, 1);
+    }));
+  } else {
+    context.drawImage(await createImageBitmap(body), 0, 0, canvas.width, canvas.height);
+  }
+  context.fillStyle = "rgba(255, 255, 255, .6)";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  const largest = Math.max(...map.map((line) => Math.max(...line.map(Math.abs)))) || 1;
+  map.forEach((line, y) => line.forEach((value, x) => {
+    context.fillStyle = "rgba(" + (value < 0 ? "200, 30, 20, " : "20, 80, 220, ") + Math.abs(value) / largest + ")";
+    context.fillRect(x, y, 1, 1);
+  }));
+  return canvas;
+}
+
+async function showExplanation(answer, response, body) {
+  const [row] = answer.explanations;
+  const [first] = row.attributions;
+  const said = row.target ? "why " + row.target : "why " + row.score.toPrecision(4);
+  const about = "Blue raises the score, red lowers it: from " + row.baseline_score.toPrecision(3) + " (" + answer.baseline + ") to " + row.score.toPrecision(3) + ", off by " + Math.abs(row.convergence_delta).toPrecision(1) + ". The served model says " + row.served_score.toPrecision(3) + ".";
+  return [
+    node("div", { className: "answer", id: "why", textContent: said }),
+    ...(first.map ? [await showMap(first.map, body)] : showShares(row.attributions)),
+    node("p", { className: "note", textContent: about }),
+    node("p", { className: "note" }, "Version ", node("span", { id: "explained-by", textContent: response.headers.get("x-model-version") }), ", request " + response.headers.get("x-request-id")),
+  ];
+}
+
 async function showModel(name) {
   const path = "../predict/" + name;
   const form = await (await ask(name + "/form")).json();
@@ -153,8 +198,23 @@ async function showModel(name) {
   const read = ["image/*", "audio/wav"].includes(form.media_type) ? fileInput(form, page) : rowInputs(form, page);
   const button = node("button", { type: "submit", textContent: "Predict" });
   const result = node("section", { id: "result" });
-  page.append(button);
+  const why = node("button", { type: "button", textContent: "Explain", hidden: !form.explainable });
+  page.append(button, " ", why);
   page.noValidate = true;
+  why.addEventListener("click", async () => {
+    why.disabled = true;
+    try {
+      const body = read();
+      const type = typeof body === "string" ? "application/json" : body.type;
+      const response = await ask("../v2/models/" + name + "/explain", { method: "POST", body, headers: { "content-type": type } });
+      result.replaceChildren(...await showExplanation(await response.json(), response, body));
+      complain("");
+    } catch (error) {
+      result.replaceChildren();
+      complain(error.message);
+    }
+    why.disabled = false;
+  });
   page.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;

@@ -10,7 +10,15 @@ from importlib.resources import files
 from string import Template
 
 from modelyard.serving.forms import form
-from modelyard.serving.http import NOT_STORED, Headers, Request, Response, cached_page, dump
+from modelyard.serving.http import (
+    NOT_EMBEDDED,
+    NOT_STORED,
+    Headers,
+    Request,
+    Response,
+    cached_page,
+    dump,
+)
 from modelyard.serving.openapi import describe_api
 from modelyard.serving.table import ModelTable
 
@@ -18,6 +26,8 @@ _HTML: Headers = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    *NOT_EMBEDDED,
 )
 
 

@@ -9,24 +9,27 @@ from modelyard.serving import binary
 from modelyard.serving.failures import RequestError
 from modelyard.serving.http import JSON, Headers, dump
 from modelyard.serving.model import Model
+from modelyard.serving.plans import remember
+from modelyard.serving.rows import parse_json
 from modelyard.serving.tensors import Tensor, check_shape, short
 
 Arrays = dict[str, np.ndarray]
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 _NO_BYTES = memoryview(b"")
+_MAX_HEADS = 256
 _OCTETS = (b"content-type", b"application/octet-stream")
 
 
 class Asked(NamedTuple):
-    """What a request wants back: its ``id``, and outputs, by name, ``True`` as bytes.
+    """What a request wants back: its ``id``, and outputs by name, each ``True`` as bytes.
 
     Where it names no outputs it wants all, each by ``default``.
     """
 
     id: str | None
     default: bool
-    outputs: dict[str, bool] | None
+    outputs: tuple[tuple[str, bool], ...] | None
 
 
 _ALL_AS_JSON = Asked(None, False, None)
@@ -102,13 +105,42 @@ def raw_header(model: Model, num_bytes: int) -> dict[str, Any]:
     return {"inputs": [item], "parameters": {"binary_data_output": True}}
 
 
+def read_binary(body: bytes, length: bytes, model: Model) -> tuple[Asked, Arrays]:
+    """As ``parse_infer``, of a body with a JSON header of ``length`` bytes before the tensors'.
+
+    Raises:
+        RequestError: as ``parse_infer``; 400 where ``length`` is not possible.
+    """
+    head, content = binary.split(body, length)
+    if not head:
+        return parse_infer(raw_header(model, len(content)), model, content)
+    plan = model.plans.get(head)
+    if plan is not None and plan.num_bytes == len(content):
+        return plan.asked, plan.read(body, len(head))
+    tree = parse_json(head)
+    asked, inputs = parse_infer(tree, model, content)
+    if len(content) == sum(array.nbytes for array in inputs.values()):
+        named = {tensor.name: tensor for tensor in model.inputs}
+        remember(model.plans, head, asked, inputs, [named[item["name"]] for item in tree["inputs"]])
+    return asked, inputs
+
+
 def render_infer(asked: Asked, model: Model, outputs: list[np.ndarray]) -> tuple[bytes, Headers]:
     """The answer's body and the headers that say what it is."""
+    forms = None if asked.outputs is None else dict(asked.outputs)
     items: list[dict[str, Any]] = []
     parts: list[bytes] = []
+    shapes = tuple([values.shape for values in outputs])
+    known = model.heads.get((asked, shapes))
     for tensor, values in zip(model.outputs, outputs, strict=True):
-        as_bytes = asked.default if asked.outputs is None else asked.outputs.get(tensor.name)
+        as_bytes = asked.default if forms is None else forms.get(tensor.name)
         if as_bytes is None:
+            continue
+        if values.dtype.char == "d":  # of an answer that was rounded, see ``disclose``
+            values = values.astype(tensor.dtype, copy=False)
+        if as_bytes:
+            parts.append(binary.pack(values))
+        if known is not None:
             continue
         item: dict[str, Any] = {
             "name": tensor.name,
@@ -116,12 +148,20 @@ def render_infer(asked: Asked, model: Model, outputs: list[np.ndarray]) -> tuple
             "datatype": tensor.datatype,
         }
         if as_bytes:
-            parts.append(binary.pack(values))
             item["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
             flat = np.ascontiguousarray(values).reshape(-1)
             item["data"] = flat.tolist() if flat.dtype == object else flat
         items.append(item)
+    head = known or _head(asked, model, items)
+    if not parts:
+        return head, JSON
+    if known is None and len(parts) == len(items) and asked.id is None:
+        _keep_head(model, outputs, (asked, shapes), head)
+    return b"".join([head, *parts]), (_OCTETS, (binary.HEADER, b"%d" % len(head)))
+
+
+def _head(asked: Asked, model: Model, items: list[dict[str, Any]]) -> bytes:
     answer: dict[str, Any] = {
         "model_name": model.name,
         "model_version": str(model.version),
@@ -129,10 +169,16 @@ def render_infer(asked: Asked, model: Model, outputs: list[np.ndarray]) -> tuple
     }
     if asked.id is not None:
         answer["id"] = asked.id
-    header = dump(answer)
-    if not parts:
-        return header, JSON
-    return b"".join([header, *parts]), (_OCTETS, (binary.HEADER, b"%d" % len(header)))
+    return dump(answer)
+
+
+def _keep_head(model: Model, outputs: list[np.ndarray], key: Any, head: bytes) -> None:
+    """Remember the header of an answer all in bytes: but for texts, whose sizes vary, it recurs."""
+    if any(values.dtype == object for values in outputs):
+        return
+    if len(model.heads) >= _MAX_HEADS:
+        model.heads.clear()
+    model.heads[key] = head
 
 
 def describe(model: Model, versions: Iterable[int]) -> dict[str, Any]:
@@ -213,11 +259,25 @@ def _asked(tree: dict[str, Any], model: Model) -> Asked:
         type(item) is not dict or item.get("name") not in names for item in outputs
     ):
         raise RequestError(400, f'"outputs" must be a list of {{"name"}} out of {names}')
+    for item in outputs:
+        _refuse_other_forms(item)
     wanted = {
         item["name"]: _flag(item, f"output {item['name']!r}", "binary_data", default)
         for item in outputs
     }
-    return Asked(identity, default, wanted)
+    return Asked(identity, default, tuple(wanted.items()))
+
+
+def _refuse_other_forms(item: dict[str, Any]) -> None:
+    """Triton's other forms of an output; a caller who reads those would not find them."""
+    place = f"output {item['name']!r}"
+    asked = _parameters(item, place)
+    if asked.get("classification"):
+        raise RequestError(
+            400, f"{place}: classification is not offered here; POST /predict/NAME answers labels"
+        )
+    if asked.get("shared_memory_region"):
+        raise RequestError(400, f"{place}: there is no shared memory here; ask for binary_data")
 
 
 def _parameters(tree: dict[str, Any], place: str) -> dict[str, Any]:

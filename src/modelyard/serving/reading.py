@@ -35,6 +35,13 @@ class BodyReader:
             RequestError: 413, it is too large; 408, it took too long.
             ClientGone: the connection was closed.
         """
+        if request.body is None:
+            return await self._collect(request)
+        if len(request.body) > self.max_body:
+            raise self._too_large()
+        return request.body
+
+    async def _collect(self, request: Request) -> bytes:
         self._check_declared(request.headers)
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         due = self._reading[task] = loop.time() + self._max_s

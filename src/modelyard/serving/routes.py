@@ -13,12 +13,20 @@ Handler = Callable[..., Awaitable[Response]]
 _MANY = 256
 
 
+def _always(*_: str) -> bool:
+    return True
+
+
 class Route(NamedTuple):
-    """``GET`` answers HEAD as well; a ``*`` in ``path`` stands for any one part."""
+    """``GET`` answers HEAD as well; a ``*`` in ``path`` stands for any one part.
+
+    ``offered`` says, from the parts of the path, whether an answer of 405 names this method.
+    """
 
     method: str
     path: str
     handler: Handler
+    offered: Callable[..., bool] = _always
 
 
 class Routes:
@@ -54,6 +62,8 @@ class Routes:
                 if len(self._found) < _MANY:
                     self._found[method, path] = route.handler, keys
                 return route.handler, keys
+            if not route.offered(*keys):
+                continue
             allowed += ("GET", "HEAD") if route.method == "GET" else (route.method,)
         if not allowed:
             raise RequestError(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from modelyard.serving.explanations import BASELINES, MAX_STEPS, kind_of
+from modelyard.serving.explanations import MAX_ROWS as MAX_EXPLAINED
 from modelyard.serving.forms import row_schema
 from modelyard.serving.model import Model
 from modelyard.serving.tensors import MAX_ROWS, Tensor
@@ -11,6 +13,7 @@ Schema = dict[str, Any]
 REF = "#/components/schemas"
 _TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": "boolean"}
+_NUMBER: Schema = {"type": "number"}
 _PROBABILITIES: Schema = {"type": "object", "additionalProperties": {"type": "number"}}
 _PREDICTION: dict[str, dict[str, Schema]] = {
     "classification": {
@@ -58,11 +61,22 @@ def _model_schemas(model: Model) -> dict[str, Schema]:
         },
         f"{name}.Invocation.Answer": _object({"predictions": predictions}),
         f"{name}.InferRequest": _infer_request(model),
+    } | ({f"{name}.ExplainRequest": _explain_request(model)} if model.explainable else {})
+
+
+def _explain_request(model: Model) -> Schema:
+    row = named(f"{model.name}.Row")
+    rows = {"type": "array", "minItems": 1, "maxItems": MAX_EXPLAINED, "items": row}
+    options: dict[str, Schema] = {
+        "steps": {"type": "integer", "minimum": 2, "maximum": MAX_STEPS},
+        "baseline": {"anyOf": [{"enum": [*BASELINES[kind_of(model)], None]}, row]},
+        "target": {"enum": [*model.labels, None]},
     }
+    return _object({"rows": rows}, **options) | {"additionalProperties": False}
 
 
 def _infer_request(model: Model) -> Schema:
-    """A request as JSON; how many ``data`` there are follows from ``shape``, which no schema says."""
+    """A request as JSON; how long ``data`` is follows from ``shape``, which no schema can say."""
     tensors = [_input(tensor) for tensor in model.inputs]
     asked = _object({"name": {"enum": [tensor.name for tensor in model.outputs]}})
     asked["properties"]["parameters"] = _parameters(binary_data=_FLAG)
@@ -155,6 +169,39 @@ _SERVER: dict[str, Schema] = {
         parameters=_object(
             {"version": _TEXT, "digest": _TEXT, "task": _TEXT, "labels": _list(_TEXT)}
         ),
+    ),
+    "Explanations": _object(
+        {
+            "model": _TEXT,
+            "version": {"type": "integer"},
+            "method": _TEXT,
+            "explains": _TEXT,
+            "steps": {"type": "integer"},
+            "baseline": _TEXT,
+            "explanations": _list(
+                _object(
+                    dict.fromkeys(
+                        (
+                            "score",
+                            "baseline_score",
+                            "served_score",
+                            "served_difference",
+                            "convergence_delta",
+                        ),
+                        _NUMBER,
+                    )
+                    | {
+                        "attributions": _list(
+                            _object(
+                                {"input": _TEXT, "attribution": _NUMBER},
+                                map=_list(_list(_NUMBER)),
+                            )
+                        )
+                    },
+                    target=_TEXT,
+                )
+            ),
+        }
     ),
     "InferAnswer": _object(
         {

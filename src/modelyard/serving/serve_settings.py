@@ -38,6 +38,11 @@ class ServeSettings:
     log_mb: float = 500.0
     log_content: bool = False
 
+    @property
+    def hides(self) -> bool:
+        """Whether callers see less than the model says."""
+        return self.decimals is not None or self.top is not None
+
 
 def read_settings(model: Path) -> ServeSettings:
     """The settings in a model's serving folder; the defaults where there are none to be read."""

@@ -5,12 +5,16 @@ A version goes live by one dict store; requests already queued keep the model th
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from modelyard.serving.batcher import Batcher, BatchLimits
 from modelyard.serving.failures import RequestError, unavailable
 from modelyard.serving.metrics import Metrics, VersionMetrics
 from modelyard.serving.model import Model
 from modelyard.serving.serve_settings import ServeSettings
+
+if TYPE_CHECKING:
+    from modelyard.serving.canary import Canary
 
 NUM_WARM = 2
 
@@ -45,6 +49,8 @@ class ModelTable:
         """Names that have a live pointer and no loaded version."""
         self.settings: dict[str, ServeSettings] = {}
         """Name -> how it is served; those of the defaults may be missing."""
+        self.canaries: dict[str, Canary] = {}
+        """Name -> the version that answers some of the callers."""
 
     @property
     def entries(self) -> dict[str, Entry]:
@@ -52,7 +58,7 @@ class ModelTable:
         return self._entries
 
     def find(self, name: str, version: str | None = None) -> Served:
-        """The live version of ``name``, or the warm one that ``version`` names.
+        """The live version of ``name``, or the loaded one that ``version`` names.
 
         Raises:
             RequestError: 404 where there is no such model or version, 503 where it is still being
@@ -67,12 +73,12 @@ class ModelTable:
             )
         if version is None:
             return entry.live
-        for served in entry.warm:
+        for served in (loaded := self.loaded(name)):
             if str(served.model.version) == version:
                 return served
-        loaded = sorted(served.model.version for served in entry.warm)
+        numbers = sorted(served.model.version for served in loaded)
         raise RequestError(
-            404, f"version {version[:20]!r} of {name} is not loaded; loaded are {loaded}"
+            404, f"version {version[:20]!r} of {name} is not loaded; loaded are {numbers}"
         )
 
     def only(self) -> Served:
@@ -88,6 +94,11 @@ class ModelTable:
             return entry.live
         raise unavailable("no model is live yet")
 
+    def loaded(self, name: str) -> tuple[Served, ...]:
+        """The versions of a served model that answer who names them."""
+        canary = self.canaries.get(name)
+        return (*self._entries[name].warm, *([canary.served] if canary else []))
+
     def warm(self, name: str, digest: str, version: int) -> Served | None:
         """A loaded version, if it still is."""
         entry = self._entries.get(name)
@@ -96,10 +107,10 @@ class ModelTable:
                 return served
         return None
 
-    def serve(self, model: Model) -> Served:
-        """Give a loaded model its queue."""
+    def serve(self, model: Model, pool: Executor | None = None) -> Served:
+        """Give a loaded model its queue, in the pool where all compute or one of its own."""
         metrics = VersionMetrics(self._metrics, model.name, model.version)
-        batcher = Batcher(model.run, self._pool, self._limits, metrics.batch_rows.observe)
+        batcher = Batcher(model.run, pool or self._pool, self._limits, metrics.batch_rows.observe)
         headers = (
             (b"x-model-name", model.name.encode()),
             (b"x-model-version", b"%d" % model.version),

@@ -8,15 +8,18 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.errors import PackageError
 from modelyard.serving import serve_settings
+from modelyard.serving.canary_watch import CanaryWatcher
 from modelyard.serving.folder import Ack, LivePointer, list_models
+from modelyard.serving.loading import load_pointed
 from modelyard.serving.metrics import Metrics
-from modelyard.serving.model import load
+from modelyard.serving.shadow import Shadows
 from modelyard.serving.table import ModelTable
 
 _logger = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ class Watcher:
         table: What to swap versions in.
         metrics: Counts refusals.
         pool: Where models are loaded; not the one where they compute.
+        settings_changed: Called in the event loop when the table's settings are others.
     """
 
     folder: Path
@@ -42,9 +46,16 @@ class Watcher:
     metrics: Metrics
     pool: Executor
     scanned: bool = False
+    canaries: CanaryWatcher = field(init=False)
+    shadows: Shadows = field(init=False)
+    settings_changed: Callable[[], None] = lambda: None
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _settings: dict[str, tuple[int, int]] = field(default_factory=dict)
     _loading: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.canaries = CanaryWatcher(self.worker, self.table, self.metrics, self.pool)
+        self.shadows = Shadows(self.table, self.metrics, self.pool)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -55,6 +66,11 @@ class Watcher:
                 _logger.warning("cannot look at %s: %s", self.folder, error)
             await asyncio.sleep(INTERVAL_S)
 
+    async def close(self) -> None:
+        """Tell what the canaries did until now, and end the threads beside the live versions'."""
+        self.shadows.close()
+        await self.canaries.close(self.folder)
+
     def scan(self) -> None:
         """Start to load every model whose pointer has changed; one load a model at a time."""
         models = list_models(self.folder)
@@ -62,8 +78,13 @@ class Watcher:
         for name in self._seen.keys() - names:
             del self._seen[name]
             self.table.withdraw(name)
+            self.canaries.remove(name)
+            self.shadows.remove(name)
         for model in models:
             self._read_settings(model)
+            # Before the live version, so that a worker that starts sends nobody to the other one.
+            self.canaries.scan(model)
+            self.shadows.scan(model)
             task = self._loading.get(model.name)
             if task is not None and not task.done():
                 continue
@@ -87,6 +108,7 @@ class Watcher:
         if self._settings.get(model.name) != stamp:
             self._settings[model.name] = stamp
             self.table.settings[model.name] = serve_settings.read_settings(model)
+            self.settings_changed()
 
     async def _follow(self, model: Path) -> None:
         try:
@@ -117,17 +139,13 @@ class Watcher:
         """Swap the version in, or give the reason why not."""
         served = self.table.warm(pointer.name, pointer.digest, pointer.version)
         if served is None:
-            try:
-                loaded = await self._in_pool(
-                    load, model / pointer.path, pointer.name, pointer.version, pointer.digest
-                )
-            except Exception as error:  # a version that cannot be loaded must not stop the server
-                reason = error.message if isinstance(error, PackageError) else repr(error)
-                # The reason travels to the registry, where this machine's paths mean nothing.
-                reason = reason.replace(str(model / pointer.path), "the package")
-                self.metrics.refusals.labels(model.name).inc()
-                _logger.error("refused version %d of %s: %s", pointer.version, model.name, reason)
-                return reason
+            loaded = self.canaries.model(pointer)
+            if loaded is None:
+                try:
+                    loaded = await load_pointed(self.pool, model, pointer)
+                except PackageError as error:
+                    self.metrics.refusals.labels(model.name).inc()
+                    return error.message
             served = self.table.serve(loaded)
         if not (model / "live.json").exists():
             return "the pointer was withdrawn"

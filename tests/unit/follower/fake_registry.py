@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from modelyard.artifacts import write_json
 from modelyard.errors import GateRefused, ModelyardError, ServiceUnavailable
-from modelyard.mlflow_api.types import RegisteredModel, RegisteredVersion
+from modelyard.mlflow_api.types import AliasMove, RegisteredModel, RegisteredVersion
 from modelyard.package import write_manifest
 
 
@@ -22,6 +23,7 @@ class FakeRegistry:
     away: bool = False
     aliases: dict[str, dict[str, int]] = field(default_factory=dict)
     tags: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    moves: list[AliasMove] = field(default_factory=list)
     num_writes: int = 0
     before_write: Callable[[], None] = lambda: None
 
@@ -52,6 +54,10 @@ class FakeRegistry:
         if tags is None:
             return None
         return RegisteredVersion(name, version, "READY", dict(tags), (), "", "", "", "")
+
+    def alias_moves(self, name: str, alias: str) -> list[AliasMove]:
+        self._reach()
+        return self.moves
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         self._write()
@@ -95,14 +101,30 @@ def check_verdict(
         raise GateRefused(f"version {version} of {name} was judged against another champion")
 
 
+def counts(requests: int = 0, failed: int = 0, ms: float = 4.0) -> dict[str, Any]:
+    """What a worker counted of a version that takes ``ms`` for each answer."""
+    return {
+        "requests": requests,
+        "failed": failed,
+        "latencies": [[ms / 1000, requests - failed]] if requests > failed else [],
+    }
+
+
 @dataclass
 class FakeWorker:
-    """Acknowledges what ``live.json`` names; refuses the versions in ``refused``."""
+    """Acknowledges what ``live.json`` and ``canary.json`` name; refuses those in ``refused``.
+
+    ``canary`` is what answers some of the callers, ``live_counts`` and ``canary_counts`` what it
+    says that it counted.
+    """
 
     root: Path
     worker: str = "worker-0"
     refused: frozenset[int] = frozenset()
     served: int | None = None
+    canary: int | None = None
+    live_counts: dict[str, Any] = field(default_factory=counts)
+    canary_counts: dict[str, Any] = field(default_factory=counts)
     _lock: int | None = None
 
     @property
@@ -122,9 +144,10 @@ class FakeWorker:
         self.served = None
 
     def step(self, name: str = "m") -> None:
-        """Look at the pointer and write an ack."""
+        """Look at the pointers and write what it says of them."""
         if self._lock is None:
             return
+        self._step_canary(name)
         try:
             pointer = json.loads((self.root / name / "live.json").read_text())
         except FileNotFoundError:
@@ -132,10 +155,28 @@ class FakeWorker:
             return
         package = self.root / name / pointer["path"]
         assert (package / "model.onnx").read_text() == f"{name} {pointer['version']}"
-        fine = pointer["version"] not in self.refused
-        if fine:
+        ack = self._ack(pointer)
+        if ack["state"] == "live":
             self.served = pointer["version"]
-        ack = {
+        write_json(self.root / name / "acks" / f"{self.worker}.json", ack)
+
+    def _step_canary(self, name: str) -> None:
+        self.canary = None
+        try:
+            pointer = json.loads((self.root / name / "canary.json").read_text())
+        except FileNotFoundError:
+            return
+        package = self.root / name / pointer["path"]
+        assert (package / "model.onnx").read_text() == f"{name} {pointer['version']}"
+        ack = self._ack(pointer)
+        if ack["state"] == "live" and pointer["since"] is not None:
+            self.canary = pointer["version"]
+        report = ack | {"live": self.live_counts, "canary": self.canary_counts}
+        write_json(self.root / name / "canary" / f"{self.worker}.json", report)
+
+    def _ack(self, pointer: dict[str, Any]) -> dict[str, Any]:
+        fine = pointer["version"] not in self.refused
+        return {
             "worker": self.worker,
             "pid": os.getpid(),
             **{key: pointer[key] for key in ("sequence", "version", "digest")},
@@ -144,4 +185,3 @@ class FakeWorker:
             "load_ms": 1.5,
             "at": 0.0,
         }
-        write_json(self.root / name / "acks" / f"{self.worker}.json", ack)

@@ -28,15 +28,23 @@ from modelyard.follower import audit, fetch, folder, rollback
 from modelyard.follower.fetch import Fetcher
 from modelyard.follower.folder import ModelFolder
 from modelyard.follower.follow import Follower, check_folder
-from modelyard.follower.settle import Patience
+from modelyard.follower.patience import Patience
 from modelyard.package import verify_manifest
-from tests.unit.follower.fake_registry import FakeRegistry, FakeWorker, check_verdict
+from modelyard.params.serve import Canary, ServeParams, Shadow
+from tests.unit.follower.fake_registry import (
+    FakeRegistry,
+    FakeWorker,
+    check_verdict,
+    counts,
+)
+from tests.unit.follower.yard import FixedServe
 
 GOOD = (1, 2, 3)
 REFUSED_BY_WORKER = 4
 ALTERED = 5
 UNJUDGED = 6
 VERSIONS = (*GOOD, REFUSED_BY_WORKER, ALTERED, UNJUDGED)
+CANARY = ServeParams(canary=Canary(), shadow=Shadow())
 CRASH = st.none() | st.integers(0, 30)
 
 
@@ -87,6 +95,7 @@ class FollowerUnderFire(RuleBasedStateMachine):
             self.registry.add("m", version, passed=version != UNJUDGED)
         (self.registry.source / f"m/{ALTERED}/model.onnx").write_text("m 1")
         self.worker = FakeWorker(self.root, refused=frozenset({REFUSED_BY_WORKER}))
+        self.serve_params = FixedServe()
         self.follower = self.start_follower()
         self.sequences: list[int] = []
         for module, name in ((folder, "write_json"), (audit, "append")):
@@ -100,7 +109,14 @@ class FollowerUnderFire(RuleBasedStateMachine):
         check_folder(self.root)
         fetcher = Fetcher(self.registry, self.base, check_verdict)
         patience = Patience(seconds=1e9)
-        return Follower(self.registry, fetcher, self.root, self.state, patience=patience)
+        return Follower(
+            self.registry,
+            fetcher,
+            self.root,
+            self.state,
+            patience=patience,
+            serve=self.serve_params,
+        )
 
     @rule(version=st.sampled_from(VERSIONS))
     def move_champion(self, version: int) -> None:
@@ -113,6 +129,30 @@ class FollowerUnderFire(RuleBasedStateMachine):
     @rule(version=st.sampled_from(VERSIONS))
     def allow_again(self, version: int) -> None:
         self.registry.tags["m", version].pop("modelyard.refused", None)
+
+    @rule(version=st.none() | st.sampled_from(VERSIONS))
+    def move_challenger(self, version: int | None) -> None:
+        if version is None:
+            self.registry.aliases["m"].pop("challenger", None)
+        else:
+            self.registry.aliases["m"]["challenger"] = version
+
+    @rule(params=st.sampled_from([CANARY, ServeParams()]))
+    def change_params(self, params: ServeParams) -> None:
+        self.serve_params.params = params
+
+    @rule(failed=st.sampled_from([0, 100]))
+    def answer_callers(self, failed: int) -> None:
+        self.worker.live_counts, self.worker.canary_counts = counts(900), counts(100, failed)
+        self.worker.step()
+
+    @rule()
+    def pass_time(self) -> None:
+        """A canary that has begun did so an hour earlier."""
+        path = self.root / "m/canary.json"
+        if path.exists() and (pointer := json.loads(path.read_text()))["since"] is not None:
+            pointer["since"] -= 3600
+            path.write_text(json.dumps(pointer))
 
     @rule()
     def switch_mlflow(self) -> None:
@@ -169,8 +209,15 @@ class FollowerUnderFire(RuleBasedStateMachine):
         if not (path := self.root / "m/live.json").exists():
             return
         pointer = json.loads(path.read_text())
-        assert pointer["version"] in (*GOOD, REFUSED_BY_WORKER)
-        assert verify_manifest(self.root / "m" / pointer["path"]) == pointer["digest"]
+        canary, shadow = (self.root / f"m/{name}.json" for name in ("canary", "shadow"))
+        named = [
+            pointer,
+            *(json.loads(path.read_text()) for path in (canary, shadow) if path.exists()),
+        ]
+        for one in named:
+            judged = () if "sequence" in one else (UNJUDGED,)
+            assert one["version"] in (*GOOD, REFUSED_BY_WORKER, *judged)
+            assert verify_manifest(self.root / "m" / one["path"]) == one["digest"]
         self.sequences.append(pointer["sequence"])
         assert self.sequences == sorted(self.sequences)
 
@@ -189,7 +236,9 @@ class FollowerUnderFire(RuleBasedStateMachine):
         self.registry.away = False
         if not self.worker.is_up:
             self.worker.start()
-        for _ in range(6):
+        self.answer_callers(failed=0)
+        for _ in range(10):
+            self.pass_time()
             self.worker.step()
             self.follower.tick()
         writes, lines = self.registry.num_writes, len(self.audit())
@@ -203,13 +252,16 @@ class FollowerUnderFire(RuleBasedStateMachine):
         confirmed = state.confirmed.release.version if state.confirmed else None
         assert state.is_settled
         assert state.pin is None
+        assert state.canary is None
+        assert self.worker.canary is None
         assert aliases.get("live") == self.worker.served == confirmed
         if state.previous:
             assert aliases["previous"] == state.previous.release.version
         if confirmed:
             tags = self.registry.tags["m", confirmed]
             assert tags["modelyard.was_live"] == "true"
-        if champion in GOOD:
+        refused = self.registry.tags.get(("m", champion or 0), {}).get("modelyard.refused", "")
+        if champion in GOOD and not refused.startswith("canary: 100.0% more requests fail"):
             assert confirmed == champion
         elif champion is not None:
             assert confirmed != champion

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from modelyard.errors import ServiceUnavailable
-from modelyard.follower.settle import Patience
+from modelyard.follower.patience import Patience
 from tests.unit.follower.fake_registry import FakeWorker
 from tests.unit.follower.yard import Yard
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,20 @@ import pytest
 from modelyard.follower import fetch
 from modelyard.follower.fetch import Fetcher
 from modelyard.follower.follow import Follower
+from modelyard.follower.serve_params import ServeFiles
 from modelyard.package import verify_manifest
+from modelyard.params.serve import ServeParams
 from tests.unit.follower.fake_registry import FakeRegistry, FakeWorker, check_verdict
+
+
+@dataclass
+class FixedServe(ServeFiles):
+    """What holds for every model, without a file."""
+
+    params: ServeParams = field(default_factory=ServeParams)
+
+    def of(self, name: str) -> ServeParams:
+        return self.params
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from modelyard.errors import ModelyardError, ServiceUnavailable
 from modelyard.mlflow_api import MlflowApi, without_credentials
 from modelyard.mlflow_api.artifacts import ArtifactsApi
+from modelyard.mlflow_api.transport import _account
 from modelyard.registry.flatten import flat_metrics, flat_params
 from tests.mlflow_server import free_port
 
@@ -157,3 +159,61 @@ def test_estimates_and_named_entries_become_metrics_and_tables_do_not() -> None:
         "m/accuracy.low": 0.8,
         "m/candidates.int8.size": 3.0,
     }
+
+
+@contextmanager
+def noting() -> Iterator[tuple[str, list[str | None]]]:
+    """A server that notes who asks."""
+    asked: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"OK")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def basic(account: str) -> str:
+    return f"Basic {b64encode(account.encode()).decode()}"
+
+
+def test_the_account_is_the_addresss_else_a_files_else_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(address: str) -> None:
+        with MlflowApi(address) as api:
+            assert api.health()
+
+    with noting() as (url, asked):
+        ask(url)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+        ask(url)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p:w")
+        ask(url)
+        monkeypatch.setenv("MODELYARD_MLFLOW_ACCOUNT_FILE", "")
+        ask(url)
+        file = tmp_path / "account"
+        monkeypatch.setenv("MODELYARD_MLFLOW_ACCOUNT_FILE", str(file))
+        with MlflowApi(url) as api:
+            assert api.health()
+            file.write_text("follower:secret\n")
+            assert api.health()
+        ask(url.replace("://", "://eve:mine@"))
+    expected = [None, None, "ada:p:w", "ada:p:w", None, "follower:secret", "eve:mine"]
+    assert asked == [account and basic(account) for account in expected]
+    assert _account(on_this_machine=False) == ("ada", "p:w"), "a file's account stays here"

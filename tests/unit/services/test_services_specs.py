@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import WorkspaceError
-from modelyard.services import specs
+from modelyard.services import planning, specs
 from modelyard.services.supervisor import SERVICES
 from modelyard.settings import Settings
 
@@ -73,3 +73,10 @@ def test_only_placeholders_change(before: str, value: str, after: str) -> None:
     filled = specs.fill(f"{escape(before)}{{port}}{escape(after)}", {"port": value}, "x")
 
     assert filled == before + value + after
+
+
+def test_the_model_server_has_as_many_processes_as_the_environment_says(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, serving_workers=3)
+    plans = planning.plan(settings, ROOT, specs.load(ROOT), {}, {})
+    command = plans["serving"].entry.command
+    assert command[command.index("--workers") + 1] == "3"

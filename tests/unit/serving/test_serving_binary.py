@@ -211,7 +211,19 @@ def test_bytes_that_do_not_fit_name_the_place(
     assert response.headers["x-model-version"] == "1"
 
 
-@pytest.mark.parametrize("length", ["100000", "-1", "x", "1e3", "9" * 30])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "a/b+json"]
+)
+def test_json_is_not_taken_for_the_bytes_of_a_picture(served: Client, kind: str) -> None:
+    headers = {LENGTH: "0", "content-type": kind}
+    response = served("POST", INFER, content=b'{"inputs": null}', headers=headers)
+    assert response.status_code == 400
+    assert "application/octet-stream" in response.json()["error"]
+    headers["content-type"] = "application/octet-stream"
+    assert served("POST", INFER, content=bytes(16), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("length", ["100000", "-1", "x", "1e3", "9" * 30, ""])
 def test_a_header_longer_than_the_body_is_refused(served: Client, length: str) -> None:
     response = served("POST", INFER, content=b"{}", headers={LENGTH: length})
     assert response.status_code == 400
@@ -228,6 +240,14 @@ def test_a_header_longer_than_the_body_is_refused(served: Client, length: str) -
         (
             {"outputs": [{"name": "probabilities", "parameters": {"binary_data": "yes"}}]},
             "binary_data is 'yes'",
+        ),
+        (
+            {"outputs": [{"name": "probabilities", "parameters": {"classification": 2}}]},
+            "classification is not offered here",
+        ),
+        (
+            {"outputs": [{"name": "probabilities", "parameters": {"shared_memory_region": "a"}}]},
+            "no shared memory",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Models whose inputs are columns, texts or sound: what rows may say, what is answered."""
 
+import asyncio
 import io
 import math
 import wave
@@ -102,6 +103,21 @@ def test_a_value_of_another_type_is_refused_by_row_and_key(
     served: Client, change: dict[str, Any], message: str
 ) -> None:
     assert message in refusal(served, json={"rows": [ROW, ROW | change]})
+
+
+def test_no_answer_is_not_a_number(client: Client, folder: Path, tmp_path: Path) -> None:
+    digest = write_table_package(tmp_path / "staged")
+    place(tmp_path / "staged", folder, "table", 1, digest, 1)
+    client.scan()
+    words = "rows[1]: the model's answer is not a number"
+    assert words in refusal(client, json={"rows": [ROW, ROW | {"age": 1e300}]})
+    bodies = [{"rows": [ROW]}, {"rows": [ROW | {"age": -1e300}]}, {"rows": [ROW]}]
+
+    async def ask_together() -> list[int]:
+        calls = [client._client.post("/predict", json=body) for body in bodies]
+        return [response.status_code for response in await asyncio.gather(*calls)]
+
+    assert client.loop.run_until_complete(ask_together()) == [200, 400, 200]
 
 
 def test_a_row_lacks_nothing_that_is_required(served: Client) -> None:
