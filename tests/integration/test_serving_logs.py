@@ -109,7 +109,8 @@ def test_two_workers_tell_all_there_is_to_tell(
             wait_until(lambda: ready(client, url))
             for number in range(NUM_REQUESTS):
                 headers = {"x-request-id": f"order-{number}"} | shown
-                parent = {"traceparent": f"00-{TRACE}-{PARENT}-01"} if number == 7 else {}
+                parents = {7: f"00-{TRACE}-{PARENT}-01", 8: "nonsense"}
+                parent = {"traceparent": parents[number]} if number in parents else {}
                 answer = ask(client, url, ROW | {"visits": number}, **headers, **parent)
                 assert answer.status_code == 200
             assert ask(client, url, {"visits": "two"}, **shown).status_code == 400
@@ -162,14 +163,8 @@ def test_a_kill_loses_a_moment_and_a_collector_that_is_away_nothing(
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     log, port = tmp_path / "log", free_port()
-    words = [
-        "--folder",
-        str(root),
-        "--port",
-        str(port),
-        "--traces",
-        f"http://127.0.0.1:{free_port()}",
-    ]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    words = ["--folder", str(root), "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with process("modelyard.serving", log, *words) as child:
         wait_until(lambda: is_up(url) and ready(client, url))

@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
         try:
             response = await self._app.answer(incoming.method, incoming.path, request)
         except Exception:
-            _logger.exception("a connection failed")
+            _logger.exception("a connection failed", extra={"request_id": request.id.decode()})
             response = None
         finally:
             task, self._task, self._current = self._task, None, None

@@ -104,11 +104,17 @@ def _convert(model: Path, spool: Path) -> tuple[int, int]:
     header, requests, num_torn = read_spool(spool.read_bytes())
     days: dict[date, list[dict[str, Any]]] = {}
     for request in requests if header else ():
-        days.setdefault(datetime.fromtimestamp(request["time"], UTC).date(), []).append(request)
+        day = datetime.fromtimestamp(request.get("time", 0.0), UTC).date()
+        days.setdefault(day, []).append(request)
     num_rows = 0
     for day, found in sorted(days.items()):
         assert header is not None
-        table = _table(header, found)
+        try:
+            table = _table(header, found)
+        except (KeyError, IndexError, TypeError, ValueError):
+            # Of another release, or changed by hand: it must not keep the others waiting.
+            num_torn += len(found)
+            continue
         _write(table, model / FOLDER / day.isoformat() / f"{spool.stem}.parquet")
         num_rows += table.num_rows
     return num_rows, num_torn

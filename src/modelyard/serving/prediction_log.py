@@ -141,7 +141,10 @@ class PredictionLog:
     async def tidy(self) -> None:
         """Delete what is too old, now and every hour, until cancelled; also with the log off."""
         while True:
-            await asyncio.to_thread(expire_all, self._folder)
+            try:
+                await asyncio.to_thread(expire_all, self._folder)
+            except OSError as error:
+                _logger.error("old predictions cannot be deleted: %s", error)
             await asyncio.sleep(_TIDY_EVERY_S)
 
     def close(self) -> None:

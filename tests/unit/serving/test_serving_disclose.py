@@ -15,7 +15,7 @@ from modelyard.serving.model import Model
 from modelyard.serving.serve_settings import ServeSettings
 from tests.unit.serving.conftest import Client
 from tests.unit.serving.table_packages import ROW, write_table_package
-from tests.unit.serving.tiny_packages import place
+from tests.unit.serving.tiny_packages import place, publish
 
 DTYPES = st.sampled_from([np.float16, np.float32, np.float64])
 SETTINGS = st.builds(
@@ -93,6 +93,14 @@ def test_of_a_thousand_classes_the_likeliest_is_still_seen() -> None:
     found[0, 7] = 0.0011
     (shown,) = disclose(model("classification", 1000), [found], ServeSettings(decimals=2))
     assert np.flatnonzero(shown).tolist() == [7]
+
+
+def test_a_version_is_judged_by_what_it_says_itself(client: Client, folder: Path) -> None:
+    write_json(folder / "digits/serve.json", {"disclose": {"decimals": 0, "top": 1}})
+    publish(folder, "digits", 1, 1)
+    client.scan()
+    answer = client("POST", "/predict", json={"rows": [{"image": [[0] * 4] * 4}]}).json()
+    assert sorted(answer["predictions"][0]["probabilities"].values()) == [0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("task", ["classification", "multi-label", "regression"])

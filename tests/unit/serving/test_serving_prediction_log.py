@@ -224,7 +224,9 @@ def test_a_torn_line_is_skipped_and_a_file_in_writing_is_left(served: Client, fo
     torn.write_bytes(whole + whole.split(b"\n")[1][:-9])
     spool.with_name("worker-9-2.jsonl").write_bytes(whole[:20])
     spool.with_name("worker-9-3.jsonl").write_bytes(b"")
-    assert convert_all(folder / "table") == (1, 3)
+    strange = whole.split(b"\n")[0] + b'\n{"time": 1.0, "outputs": [[1]]}\n{}\n'
+    spool.with_name("worker-9-4.jsonl").write_bytes(strange)
+    assert convert_all(folder / "table") == (1, 5)
     assert [path.name for path in spool.parent.iterdir()] == [spool.name]
     (found,) = (folder / "table/predictions").glob("2*/*.parquet")
     assert found.stem == "worker-9-1"
