@@ -62,7 +62,7 @@ def _look_first(root: Path, package: str) -> None:
         return
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         module = sys.modules[name]
-        places = [_file(module)] if _file(module) else list(getattr(module, "__path__", []))
+        places = [file] if (file := _file(module)) else list(getattr(module, "__path__", []))
         if places and not any(Path(place).resolve().is_relative_to(root) for place in places):
             del sys.modules[name]
 
