@@ -20,6 +20,7 @@ import numpy as np
 from overhead import ROOT, clone, timed
 from wrk import ONE_CORE, Call, Run, Server
 
+from modelyard.artifacts import write_json
 from modelyard.services.ports import choose
 from modelyard.serving.keys import add as add_key
 
@@ -156,7 +157,9 @@ class Live:
 
 
 def start_ours(live: Live, place: Path, env: Mapping[str, str]) -> Server:
-    """Our server with its guards on: it asks for a key and counts what the key may ask."""
+    """Our server with all on: a key and its rate, validation, metrics, a log of 1% of requests."""
+    log = {"sample": 0.01, "days": 1, "max_mb": 500, "content": False}
+    write_json(live.folder / NAME / "serve.json", {"log": log})
     keys = place / "keys/api-keys.json"
     key, _ = add_key(keys, "benchmark", (NAME,), rate=1e6, days=None)
     port = choose([0])
