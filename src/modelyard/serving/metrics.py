@@ -90,7 +90,7 @@ class Metrics:
         )
         self.version = Gauge(
             "modelyard_live_version",
-            "The version that answers",
+            "The version that answers; 0 where none does any more",
             ("model",),
             registry=registry,
             multiprocess_mode="livemostrecent",

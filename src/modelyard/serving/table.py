@@ -130,4 +130,5 @@ class ModelTable:
     def withdraw(self, name: str) -> None:
         """Take a model away whose pointer is gone."""
         if self._entries.pop(name, None):
-            self._metrics.version.remove(name)
+            # Not removed: several workers' gauges lie in files, where the last value would stay.
+            self._metrics.version.labels(name).set(0)

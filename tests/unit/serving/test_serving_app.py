@@ -318,6 +318,7 @@ def test_a_withdrawn_pointer_takes_the_model_away(served: Client, folder: Path) 
     served.scan()
     assert served("GET", "/v2/models/digits").status_code == 404
     assert served("GET", "/v2/health/ready").status_code == 200
+    assert 'modelyard_live_version{model="digits"} 0.0' in served("GET", "/metrics").text
 
 
 @pytest.mark.parametrize(
