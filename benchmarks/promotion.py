@@ -2,11 +2,11 @@
 
 In a fresh clone with its services up and two server workers: one run to a live champion, variants
 as challengers. Aliases are moved as MLflow's page moves them, by its REST API, at odd moments, when
-nobody else asks: ``--moves`` with MLflow's webhook, as many with the follower's looks alone. Then
-``--swaps`` follow one another while ``--callers`` ask without a pause. Every tenth is to a version
-that is corrupt, wrongly signed or ungated. Each answer must come from a version that was live, or
-being loaded by some worker, between its question and itself, and each bad version must have its
-reason as a tag.
+nobody else asks: ``--moves`` with MLflow's webhook, as many with the follower's looks alone; some
+are rolled back. Then ``--swaps`` follow one another while ``--callers`` ask without a pause. Every
+tenth is to a version that is corrupt, wrongly signed or ungated. Each answer must come from a
+version that was live, or being loaded by some worker, between its question and itself, and each bad
+version must have its reason as a tag.
 """
 
 import argparse
@@ -49,6 +49,7 @@ def main() -> None:
             add_words(root, "serving", "--workers", str(WORKERS))
             yard = prepare(root)
             hooked = moves(yard, arguments.moves)
+            back = rollbacks(yard, min(5, arguments.moves))
             polled = alone(root, yard, arguments.moves)
             bad = spoil(yard)
             load = Load(yard, arguments.callers)
@@ -66,6 +67,7 @@ def main() -> None:
     bars = [
         bar("promotion_to_first_answer_s", hooked, "<=", 1.0),
         bar("promotion_by_polling_s", polled, "<=", 3.0),
+        bar("rollback_to_first_answer_s", back, "<=", 1.0),
         bar("swaps_failed_requests", [float(load.failed)], "<=", 0.0),
         bar("swaps_wrong_versions", [float(load.wrong)], "<=", 0.0),
         bar("swaps_bad_versions_not_refused", [float(tally.bad - tally.refused)], "<=", 0.0),
@@ -73,6 +75,7 @@ def main() -> None:
     figures = {
         "hooked_s": hooked,
         "polled_s": polled,
+        "rollback_s": back,
         "swap_s": tally.seconds,
         "workers": [float(WORKERS)],
     }
@@ -229,6 +232,25 @@ def moves(yard: Yard, number: int) -> list[float]:
     for _ in range(number):
         sleep(pause.uniform(0.3, 1.5))
         seconds.append(yard.move(3 - yard.confirmed()))
+    return seconds
+
+
+def rollbacks(yard: Yard, number: int) -> list[float]:
+    """Seconds from a rollback's call to the first answer by the version that was live before."""
+    from modelyard.follower.rollback import rollback
+
+    state, seconds = yard.root / ".modelyard", []
+    for _ in range(number):
+        before = yard.confirmed()
+        yard.move(3 - before)
+        started = perf_counter()
+        rollback(state / "serving", NAME, "benchmark", state)
+        if not within(lambda before=before: yard.ask() == str(before)):
+            raise TimeoutError(f"version {before} did not answer within {PATIENCE_S:g} s")
+        seconds.append(perf_counter() - started)
+        if not within(lambda: not (state / "serving" / NAME / "pin.json").exists()):
+            raise TimeoutError("MLflow has not learned of the rollback")
+        yard.may_answer = {str(before)}
     return seconds
 
 
