@@ -20,7 +20,7 @@ from modelyard.follower.audit import UNKNOWN
 from modelyard.params import load
 from modelyard.prefect_api import PrefectApi
 from modelyard.runs.progress import report
-from modelyard.runs.promotion import Decision, decide, judge_number, wish
+from modelyard.runs.promotion import Decision, decide, judge_number, wish, wished
 from modelyard.runs.summary import Promotion
 from modelyard.settings import Settings
 
@@ -73,8 +73,8 @@ def approved(promotion: Promotion, version: ModelVersion | None) -> Promotion:
         reason = f"{error.message} ({error.remedy})"
         promotion = Promotion("skipped", reason, ("challenger",))
     else:
-        promotion = Promotion("live", "", tuple(aliases), perf_counter() - started)
-    state = "done" if promotion.outcome == "live" else "skipped"
+        promotion = wished(Settings(), version, tuple(aliases), perf_counter() - started)
+    state = "done" if promotion.outcome in ("live", "canary") else "skipped"
     detail = promotion.reason or f"{version.name} version {version.version} is live"
     report("approval", state, perf_counter() - started, detail)
     return promotion

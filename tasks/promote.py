@@ -28,7 +28,9 @@ def promote(version: ModelVersion | None, run: Run) -> Promotion:
         promotion = advance(run.root, run.settings, run.params, version)
     except ServiceUnavailable as error:
         promotion = Promotion("skipped", f"{error.message} ({error.remedy})")
-    state = {"live": "done", "unchanged": "unchanged"}.get(promotion.outcome, "skipped")
+    state = {"live": "done", "canary": "done", "unchanged": "unchanged"}.get(
+        promotion.outcome, "skipped"
+    )
     detail = promotion.reason or f"{version.name} version {version.version} is live"
     report("promote", state, promotion.seconds, detail)  # pyright: ignore[reportArgumentType]
     return promotion

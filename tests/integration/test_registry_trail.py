@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modelyard.artifacts import Layout
+from modelyard.artifacts import Layout, write_json
 from modelyard.cli.registry import gate_command
 from modelyard.errors import GateRefused, PackageError, ServiceUnavailable
 from modelyard.follower import audit
@@ -94,6 +94,18 @@ def test_what_we_wish_is_written_with_who_and_what_became_of_it(
         wish(root, settings, params, "wished", 2)
     assert aliases(api, "wished")[names.CHAMPION] == 2, "judged again, it passed"
     assert audit.find_wish(settings.state_dir, "wished", 2) == audit.Wish("promote", "ada")
+
+    begun = {"version": 2, "since": None, "percent": 5.0, "terms": {"minutes": 10.0}}
+    canary = settings.serving / "wished" / "canary.json"
+    canary.parent.mkdir(parents=True)
+    write_json(canary, begun)
+    with pytest.raises(ServiceUnavailable, match="was not live"):
+        wish(root, settings, params, "wished", 2)
+    write_json(canary, begun | {"since": 1.0})
+    found = advance(root, settings, params, second)
+    assert found.outcome == "canary"
+    assert found.reason.startswith("answers 5 % of the callers first, for 10 min")
+    canary.unlink()
 
     project.another_package(30.0)
     project.register(api, "key-3")

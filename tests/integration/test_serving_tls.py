@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from modelyard.errors import WorkspaceError
 from modelyard.serving import keys
+from modelyard.serving.__main__ import tls_files
 from tests.integration.serving_processes import process, wait_until
 from tests.mlflow_server import free_port
 
@@ -47,6 +49,27 @@ def certify(folder: Path) -> tuple[Path, Path]:
     )
     places[1].chmod(0o600)
     return places
+
+
+def test_files_that_are_no_pair_are_refused_at_the_start(tmp_path: Path) -> None:
+    places = tmp_path / "a", tmp_path / "b"
+    for place in places:
+        place.mkdir()
+    (certificate, private), (_, other) = (certify(place) for place in places)
+    assert set(tls_files(certificate, private)) == {"ssl_certfile", "ssl_keyfile"}
+    locked = tmp_path / "locked.key"
+    key = serialization.load_pem_private_key(private.read_bytes(), None)
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"a password"),
+        )
+    )
+    locked.chmod(0o600)
+    for wrong in (other, locked):
+        with pytest.raises(WorkspaceError, match="no certificate and its private key"):
+            tls_files(certificate, wrong)
 
 
 def test_tls_and_keys(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`modelyard key`: who may ask the model server."""
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +21,10 @@ def add_command(owner: str, models: str, rate: float | None, days: int | None) -
     for name in names:
         if name != keys.ALL:
             check_name(name)
+    if not owner.strip():
+        raise ParamsError("the key's owner has no name", "Give one: `modelyard key add shop`.")
+    if rate is not None and not math.isfinite(rate):
+        raise ParamsError(f"--rate is {rate:g}", "Leave it out for a key without a bound.")
     settings = Settings()
     path = settings.state_dir / keys.FILE
     if first := not path.exists():

@@ -70,11 +70,14 @@ def gate_command(name: str, version: int) -> None:
 def promote_command(name: str, version: int) -> None:
     """Make a version champion and wait until it is live."""
     from modelyard.params import load
-    from modelyard.runs.promotion import wish
+    from modelyard.runs.promotion import canary_words, wish
 
-    console = Console(soft_wrap=True)
+    console, settings = Console(soft_wrap=True), Settings()
     with console.status(f"{name} version {version}: waiting until it is live"):
-        aliases = wish(Path(), Settings(), load(), name, version)
+        aliases = wish(Path(), settings, load(), name, version)
+    if "live" not in aliases and (words := canary_words(settings, name, version)):
+        console.print(f"{name} version {version} {words}", highlight=False)
+        return
     console.print(f"{name} version {version} is live ({', '.join(aliases)})")
 
 
@@ -149,11 +152,13 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def verify_command(target: str) -> None:
     """Print each link of the proof; fail when one is broken."""
+    from modelyard.params import check_name
     from modelyard.registry.verify import verify
     from modelyard.runs.publish import connect
 
     console, settings = Console(soft_wrap=True), Settings()
     name, _, which = target.replace("/", "@").partition("@")
+    check_name(name)
     with connect(settings) as api:
         checks = verify(api, name, which or "live", Path(), settings.trusted)
     _show_checks(console, checks)

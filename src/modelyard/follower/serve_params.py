@@ -25,7 +25,7 @@ class ServeFiles:
     """
 
     paths: tuple[Path, ...] = ()
-    _stamps: dict[Path, tuple[int, int] | None] = field(default_factory=dict)
+    _stamps: dict[Path, tuple[int, int, int] | None] = field(default_factory=dict)
     _read: dict[Path, tuple[str, ServeParams]] = field(default_factory=dict)
 
     def of(self, name: str) -> ServeParams:
@@ -63,9 +63,9 @@ class ServeFiles:
             self._read[path] = params.registry.name, params.serve
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

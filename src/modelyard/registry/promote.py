@@ -1,6 +1,7 @@
 """Promotion as a wish: ``champion`` is moved here; the follower makes it so, or says why not."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.errors import GateRefused, ServiceUnavailable
@@ -52,14 +53,21 @@ def promote(api: MlflowApi, name: str, version: int, trusted: Path) -> None:
         api.delete_alias(name, names.CHALLENGER)
 
 
-def wait_live(api: MlflowApi, name: str, version: int, timeout: float) -> None:
-    """Wait until the follower has made a version live.
+def wait_live(
+    api: MlflowApi,
+    name: str,
+    version: int,
+    timeout: float,
+    is_canary: Callable[[], bool] = lambda: False,
+) -> None:
+    """Wait until the follower has made a version live, or lets it answer some callers first.
 
     Args:
         api: The MLflow server.
         name: Of the registered model.
         version: Its number.
         timeout: Seconds to wait.
+        is_canary: Whether it answers some callers already.
 
     Raises:
         GateRefused: the follower or a server refused it; the message is the reason.
@@ -70,7 +78,7 @@ def wait_live(api: MlflowApi, name: str, version: int, timeout: float) -> None:
         found = api.get_version(name, version)
         if found is None:
             raise GateRefused(f"version {version} of {name} is gone", "Register it again.")
-        if names.LIVE in found.aliases:
+        if names.LIVE in found.aliases or is_canary():
             return
         if reason := found.tags.get(names.REFUSED):
             raise GateRefused(

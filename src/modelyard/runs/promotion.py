@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from modelyard.artifacts import Layout, ModelVersion
+from modelyard.artifacts import Layout, ModelVersion, read_json
 from modelyard.errors import GateRefused, ModelyardError, ServiceUnavailable
 from modelyard.follower import audit
 from modelyard.follower.audit import Wish
@@ -101,7 +101,7 @@ def advance(root: Path, settings: Settings, params: Params, version: ModelVersio
         aliases = wish(root, settings, params, version.name, version.version, asked)
     except GateRefused as refusal:
         return Promotion("refused", refusal.message, aliases)
-    return Promotion("live", "", aliases, perf_counter() - started)
+    return wished(settings, version, aliases, perf_counter() - started)
 
 
 def wish(
@@ -112,7 +112,7 @@ def wish(
     version: int,
     asked: Wish | None = None,
 ) -> tuple[str, ...]:
-    """Move alias champion to a version that passed its gate, and wait until it is live.
+    """Move alias champion to a version that passed its gate, and wait until it is live or a canary.
 
     A version without a verdict, or with one against an earlier champion, is judged again where
     this folder has a dataset to judge it on. Return its aliases.
@@ -147,8 +147,30 @@ def wish(
                 raise
         else:
             promote(api, name, version, settings.trusted)
-        wait_live(api, name, version, timeout=TIMEOUT)
+        wait_live(api, name, version, TIMEOUT, lambda: bool(canary_words(settings, name, version)))
         return _registered(api, name, version).aliases
+
+
+def wished(
+    settings: Settings, version: ModelVersion, aliases: tuple[str, ...], seconds: float
+) -> Promotion:
+    """What became of a wish that was granted: the version is live, or a canary."""
+    if "live" in aliases:
+        return Promotion("live", "", aliases, seconds)
+    words = canary_words(settings, version.name, version.version)
+    return Promotion("canary", words or "its canary is over; `modelyard log` says how", aliases)
+
+
+def canary_words(settings: Settings, name: str, version: int) -> str:
+    """What a version's canary does, empty where none has begun."""
+    try:
+        found = read_json(settings.serving / name / "canary.json")
+        if found["version"] != version or found["since"] is None:
+            return ""
+        percent, minutes = found["percent"], found["terms"]["minutes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"answers {percent:g} % of the callers first, for {minutes:g} min: `modelyard status`"
 
 
 def decide(

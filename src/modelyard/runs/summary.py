@@ -16,7 +16,8 @@ from modelyard.runs import lockfile
 class Promotion:
     """How the wish to promote ended.
 
-    ``outcome`` is ``live``, ``unchanged``, ``refused``, ``manual``, ``waiting`` or ``skipped``.
+    ``outcome`` is ``live``, ``canary``, ``unchanged``, ``refused``, ``manual``, ``waiting`` or
+    ``skipped``.
     """
 
     outcome: str

@@ -196,7 +196,7 @@ def _tell_plans(
         wish = all_specs[name].port
         preferred = getattr(settings, wish) if wish else None
         last = known[name].port if name in known else preferred
-        if plan.entry.port not in (preferred, last):
+        if preferred and plan.entry.port not in (preferred, last):
             text = f"port {preferred} is in use by another program: using {plan.entry.port}"
             on_event(ServiceEvent(name, "port", text))
         if name in running:

@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import os
 import socket
+import ssl
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,8 @@ def main() -> None:
         "the environment's OTEL_EXPORTER_OTLP_ENDPOINT",
     )
     args = parser.parse_args()
+    if not 0 <= args.port < 65536:
+        parser.error(f"--port is {args.port}; expected is 0 to 65535")
     logs.configure(args.log_format)
     folder: Path = args.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,8 @@ def tls_files(certificate: Path | None, private_key: Path | None) -> dict[str, A
     """What uvicorn takes for TLS; nothing where it is not wanted.
 
     Raises:
-        WorkspaceError: one of the two is missing, or others may read the private key.
+        WorkspaceError: one of the two is missing or no pair with the other, or others may read the
+            private key.
     """
     if certificate is None and private_key is None:
         return {}
@@ -154,6 +158,15 @@ def tls_files(certificate: Path | None, private_key: Path | None) -> dict[str, A
         raise WorkspaceError(
             f"{private_key} can be read by others than its owner", f"Run `chmod 600 {private_key}`."
         )
+    assert certificate is not None
+    try:
+        # A key with a password would ask for it at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, str)
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(
+            f"{certificate} and {private_key} are no certificate and its private key: {error}",
+            "Give both as PEM, the key without a password.",
+        ) from None
     return {"ssl_certfile": str(certificate), "ssl_keyfile": str(private_key)}
 
 

@@ -9,19 +9,20 @@ import asyncio
 import logging
 from collections import deque
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Protocol, cast
-from urllib.parse import unquote
 
 import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from modelyard.serving.http import JSON, NOT_STORED, Request, Response, dump
+from modelyard.serving.incoming import Incoming
 
 _logger = logging.getLogger(__name__)
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a request before its body, at most."""
+"""Bytes of a request before its body, and behind it, at most."""
 HEAD_S = 10.0
 """Seconds that these may take from the first byte to the last."""
 DRAIN_S = 30.0
@@ -42,43 +43,6 @@ class Application(Protocol):
     async def answer(self, method: str, path: str, request: Request) -> Response | None:
         """The whole response, None where the caller is gone."""
         ...
-
-
-class _Incoming:
-    """A request whose head is here; its body may still be coming."""
-
-    __slots__ = (
-        "chunks",
-        "expects",
-        "headers",
-        "keep_alive",
-        "method",
-        "path",
-        "query",
-        "size",
-        "unread",
-        "version",
-        "whole",
-    )
-
-    def __init__(self, method: str, url: bytes, headers: dict[bytes, bytes], version: str) -> None:
-        self.method = method
-        self.headers = headers
-        self.version = version
-        self.path, self.query = _split(url)
-        self.keep_alive = True
-        self.expects = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.whole = False
-        self.unread = False
-
-    def take(self) -> bytes:
-        """The part of the body that is here."""
-        chunks = self.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self.chunks, self.size = [], 0
-        return body
 
 
 class Connection(asyncio.Protocol):
@@ -103,10 +67,11 @@ class Connection(asyncio.Protocol):
         self._client = ""
         self._url = b""
         self._given: dict[bytes, bytes] = {}
-        self._in_head, self._head_size = False, 0
-        self._reading: _Incoming | None = None
-        self._waiting: deque[_Incoming] = deque()
-        self._current: _Incoming | None = None
+        self._in_head = self._is_large = False
+        self._piece = self._first = self._quiet = 0
+        self._reading: Incoming | None = None
+        self._waiting: deque[Incoming] = deque()
+        self._current: Incoming | None = None
         self._task: asyncio.Task[None] | None = None
         self._more: asyncio.Future[None] | None = None
         self._paused = self._full = self._deaf = self._closing = self._gone = False
@@ -156,20 +121,17 @@ class Connection(asyncio.Protocol):
             return
         if self._reading is None and not self._in_head:
             self._since = self._loop.time()
+        self._piece = len(data)
+        self._quiet += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # It asked for another protocol, and is answered as if it had not.
-            self._deaf = self._closing = True
-            self.on_message_complete()
-        except httptools.HttpParserError:
-            self._refuse(400, "this is not an HTTP/1.1 request")
-            return
-        if self._in_head:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._refuse(431, f"the request's head is larger than {MAX_HEAD} bytes")
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._is_large:
+                self._refuse(400, "this is not an HTTP/1.1 request")
                 return
+        if self._is_large or self._quiet > MAX_HEAD:
+            self._refuse(431, f"the request's head is larger than {MAX_HEAD} bytes")
+            return
         if self._task is None:
             self._begin()
 
@@ -181,23 +143,45 @@ class Connection(asyncio.Protocol):
 
     # ---- the parser's side
 
+    def _feed(self, data: bytes) -> None:
+        """Parse; who asks for another protocol is answered as if it had not (RFC 9110, 7.8)."""
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            incoming = self._waiting.pop()
+            # The parser takes the head for the whole: another one reads it without that wish.
+            self._reading, self._parser = None, httptools.HttpRequestParser(self)
+            self._parser.feed_data(incoming.head(without=b"upgrade"))
+
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins; the piece that it begins in is not counted."""
         self._url, self._given = b"", {}
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._first, self._quiet = True, self._piece, 0
 
     def on_url(self, url: bytes) -> None:
         """A part of its target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers, whole."""
-        self._given[name.lower()] = value
+        """One of its headers, whole; what follows a body is none."""
+        if self._in_head:
+            self._given[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """Its head is here."""
+        """Its head is here.
+
+        Raises:
+            ValueError: it is too large.
+        """
+        if self._first + self._quiet > MAX_HEAD:
+            self._is_large = sum(map(len, [self._url, *chain(*self._given.items())])) > MAX_HEAD
+            if self._is_large:
+                raise ValueError
         parser = self._parser
-        incoming = _Incoming(
+        incoming = Incoming(
             parser.get_method().decode("ascii"),
             self._url,
             self._given,
@@ -212,6 +196,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A part of its body."""
+        self._quiet = 0
         incoming = self._reading
         if incoming is None or incoming.unread:
             return
@@ -243,7 +228,7 @@ class Connection(asyncio.Protocol):
         task = self._task = self._loop.create_task(self._serve(incoming, request))
         self._state.tasks.add(task)
 
-    async def _serve(self, incoming: _Incoming, request: Request) -> None:
+    async def _serve(self, incoming: Incoming, request: Request) -> None:
         try:
             response = await self._app.answer(incoming.method, incoming.path, request)
         except Exception:
@@ -288,7 +273,7 @@ class Connection(asyncio.Protocol):
         self._resume()
         return {"type": "http.request", "body": body, "more_body": not incoming.whole}
 
-    def _write(self, incoming: _Incoming, response: Response) -> None:
+    def _write(self, incoming: Incoming, response: Response) -> None:
         status, body, headers = response
         keep = incoming.keep_alive and not (self._closing and not self._waiting)
         keep = keep and (status < 400 or _CLOSE not in headers)
@@ -329,7 +314,7 @@ class Connection(asyncio.Protocol):
                 return
             self._waiting.pop()
         if self._task is None and not self._waiting:
-            incoming = _Incoming("GET", b"/", {}, "1.1")
+            incoming = Incoming("GET", b"/", {}, "1.1")
             incoming.keep_alive = False
             content = dump({"error": message})
             self._write(incoming, Response(status, content, (*JSON, *NOT_STORED)))
@@ -344,7 +329,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused and not self._gone:
+        if self._paused and not self._gone and len(self._waiting) <= _MAX_PIPELINED:
             self._paused = False
             self._transport.resume_reading()
 
@@ -373,18 +358,3 @@ class Connection(asyncio.Protocol):
         if self._full or self._reading is not None or self._transport.is_closing():
             return DRAIN_S
         return self._idle_s
-
-
-def _split(url: bytes) -> tuple[str, bytes]:
-    """The path, decoded, and the query, of a request's target.
-
-    Raises:
-        ValueError: it is none (within the parser's callbacks: an error of the parser's).
-    """
-    if not url.startswith(b"/") or b"#" in url:
-        parsed = httptools.parse_url(url)
-        raw, query = parsed.path or b"/", parsed.query or b""
-    else:
-        raw, _, query = url.partition(b"?")
-    path = raw.decode("ascii")
-    return (unquote(path) if "%" in path else path), query

@@ -143,16 +143,7 @@ def parse(body: bytes, kind: bytes, model: Model) -> Asked:
     """
     options: dict[str, Any] = {}
     if kind in (b"", b"application/json") or kind.endswith(b"+json"):
-        tree = parse_json(body)
-        if "inputs" in tree:
-            given = tree.pop("parameters", None) or {}
-            if type(given) is not dict:
-                raise RequestError(400, '"parameters" of the request must be an object')
-            options = given
-            _, inputs = parse_infer(tree, model)
-        else:
-            options = {key: tree.pop(key) for key in _OPTIONS if key in tree}
-            inputs = parse_rows(tree, model.inputs)
+        inputs, options = _read(parse_json(body), model)
     elif (read := parser_of(kind)) is not None:
         inputs = read(body, model.inputs)
     else:
@@ -169,6 +160,25 @@ def parse(body: bytes, kind: bytes, model: Model) -> Asked:
     if type(steps) is not int or not 2 <= steps <= MAX_STEPS:
         raise RequestError(400, f'"steps" is {short(steps)}; expected is 2 to {MAX_STEPS}')
     return Asked(inputs, target, steps, _baseline(options.get("baseline"), model))
+
+
+def _read(tree: dict[str, Any], model: Model) -> tuple[Arrays, dict[str, Any]]:
+    """The inputs and the options of a JSON body."""
+    options = {key: tree.pop(key) for key in _OPTIONS if key in tree}
+    if "inputs" not in tree:
+        if strange := [key for key in tree if key != "rows"]:
+            raise RequestError(
+                400, f'unknown key {strange[0][:40]!r}; beside "rows" are {list(_OPTIONS)}'
+            )
+        return parse_rows(tree, model.inputs), options
+    if options:
+        raise RequestError(
+            400, f'"{next(iter(options))}" stands in "parameters" where "inputs" are sent'
+        )
+    given = tree.pop("parameters", None) or {}
+    if type(given) is not dict:
+        raise RequestError(400, '"parameters" of the request must be an object')
+    return parse_infer(tree, model)[1], given
 
 
 def kind_of(model: Model) -> str:

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 import time
@@ -81,12 +82,15 @@ class KeyFile:
         except FileNotFoundError:
             self._seen, self._keys = None, {} if self._required else None
             return self._keys
+        except OSError:
+            self._seen, self._keys = None, {}
+            return self._keys
         self._required = True
         seen = stat.st_mtime_ns, stat.st_size, stat.st_ino
         if seen != self._seen:
             try:
                 self._keys = read(self.path)
-            except WorkspaceError:
+            except (WorkspaceError, OSError):
                 self._keys = {}
             self._seen = seen
         return self._keys
@@ -113,6 +117,10 @@ def read(path: Path) -> dict[str, ApiKey]:
             )
         tree = json.loads(path.read_text(encoding="utf-8"))
         keys = [ApiKey(**item | {"models": tuple(item["models"])}) for item in tree["keys"]]
+        for key in keys:
+            _ = key.is_expired
+            if key.rate is not None and not key.rate > 0:
+                raise ValueError(f"the rate of {key.id} is {key.rate}")
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError) as error:
@@ -162,6 +170,7 @@ def _changed(path: Path) -> Iterator[dict[str, ApiKey]]:
     """The keys, written back when the block ends without an error; one writer at a time."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("w") as lock:
+        os.fchmod(lock.fileno(), 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = read(path)
         yield keys

@@ -76,6 +76,19 @@ def test_a_change_arrives_and_an_impossible_one_does_not(
     assert files.of("m").canary is not None
 
 
+def test_a_file_that_was_read_half_written_is_read_again(tmp_path: Path) -> None:
+    """The clock of files moves every 4 ms: both states may have the same time."""
+    path = write(tmp_path / "params.yaml", "m", "{canary: {percent: 5}}")
+    whole, time = path.read_text(), path.stat().st_mtime_ns
+    path.write_text(whole[:700])
+    os.utime(path, ns=(time, time))
+    files = ServeFiles((path,))
+    assert files.of("m").canary is None
+    path.write_text(whole)
+    os.utime(path, ns=(time, time))
+    assert files.of("m").canary is not None
+
+
 def test_the_committed_params_are_read(tmp_path: Path) -> None:
     name = read_tree(PARAMS)["registry"]["name"]
     assert ServeFiles((PARAMS,)).of(name).canary is None

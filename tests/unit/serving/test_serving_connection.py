@@ -288,17 +288,6 @@ def test_large_and_chunked_bodies_arrive_whole() -> None:
     run(scenario)
 
 
-def test_an_upgrade_is_not_taken() -> None:
-    async def scenario(served: Served) -> None:
-        answer = await served.talk(
-            b"GET /up HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
-        )
-        assert statuses(answer) == [200]
-        assert not served.state.connections
-
-    run(scenario)
-
-
 def test_a_caller_who_leaves_is_not_worked_for() -> None:
     async def scenario(served: Served) -> None:
         served.echo.hold.clear()

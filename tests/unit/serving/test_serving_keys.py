@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.errors import WorkspaceError
+from modelyard.cli.api_keys import add_command
+from modelyard.errors import ParamsError, WorkspaceError
 from modelyard.serving import keys
 from modelyard.serving.failures import RequestError
 from modelyard.serving.guard import Guard, refuse_model
@@ -35,6 +36,7 @@ def test_a_key_is_shown_once_and_only_its_hash_is_kept(path: Path) -> None:
     text, key = keys.add(path, "shop", ("digits",), rate=5, days=30)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o077 == 0
+    assert all(file.stat().st_mode & 0o077 == 0 for file in path.parent.iterdir())
     content = path.read_text()
     assert text.split("_", 2)[2] not in content
     assert text not in content
@@ -68,6 +70,34 @@ def test_a_file_that_vanishes_or_is_damaged_opens_nothing(path: Path) -> None:
         spoil()
         with pytest.raises(RequestError, match="send a key"):
             asked(Guard(looked_again(file)), authorization=f"Bearer {text}")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"expires": "tomorrow"}, {"expires": "2199-01-01"}, {"rate": "5"}, {"rate": 0}]
+)
+def test_a_file_with_an_impossible_key_opens_nothing(path: Path, wrong: dict[str, object]) -> None:
+    text, _ = keys.add(path, "shop", ("*",), None, None)
+    tree = json.loads(path.read_text())
+    tree["keys"][0] |= wrong
+    path.write_text(json.dumps(tree))
+    assert KeyFile(path).find(text) is None
+    with pytest.raises(WorkspaceError, match="damaged"):
+        keys.read(path)
+
+
+def test_a_place_where_no_file_can_be_opens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("a file where the folder should be")
+    assert KeyFile(tmp_path / "keys" / "api-keys.json").keys() == {}
+
+
+@pytest.mark.parametrize(("owner", "rate"), [(" ", None), ("shop", float("inf"))])
+def test_a_key_without_an_owner_or_with_an_endless_rate_is_not_made(
+    owner: str, rate: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELYARD_STATE_DIR", str(tmp_path))
+    with pytest.raises(ParamsError, match=r"owner|--rate"):
+        add_command(owner, "*", rate, None)
+    assert not (tmp_path / keys.FILE).exists()
 
 
 def test_a_key_that_is_taken_back_or_over_is_refused(path: Path) -> None:
