@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,15 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tritonclient.http import (
-    InferenceServerClient,
-    InferInput,
-    InferRequestedOutput,
-    InferResult,
-)
-from tritonclient.utils import InferenceServerException
 
-from modelyard.package.scalars import to_tensor
 from tests.integration.serving_processes import server, wait_until
-from tests.unit.serving.table_packages import INPUTS, ROW, TOTAL, write_table_package
+from tests.unit.serving.table_packages import ROW, TOTAL, write_table_package
 from tests.unit.serving.tiny_packages import place, publish
 
 pytestmark = pytest.mark.server
 
-DOCUMENT = Path(__file__).parents[2] / "docs/serving.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs/serving.md"
 BLOCKS = re.findall(r"```sh\n(.*?)```(?:\n```json\n(.*?)```)?", DOCUMENT.read_text(), re.DOTALL)
 ADDRESS = "http://127.0.0.1:8080"
 
@@ -92,76 +86,17 @@ def test_the_binary_answer_is_the_json_one(url: str) -> None:
     assert sum(found) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def triton(url: str) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(url.removeprefix("http://")) as client:
-        yield client
-
-
-def test_triton_learns_what_is_served(triton: InferenceServerClient) -> None:
-    assert triton.is_server_live()
-    assert triton.is_server_ready()
-    assert triton.is_model_ready("digits")
-    assert triton.is_model_ready("digits", "1")
-    assert not triton.is_model_ready("digits", "2")
-    assert triton.get_server_metadata()["name"] == "modelyard"
-    metadata = triton.get_model_metadata("digits", "1")
-    (given,) = metadata["inputs"]
-    assert (given["name"], given["datatype"], given["shape"]) == ("image", "UINT8", [-1, 4, 4])
-    assert [item["name"] for item in metadata["outputs"]] == ["probabilities"]
-    index = triton.get_model_repository_index()
-    assert {(item["name"], item["version"], item["state"]) for item in index} == {
-        ("customers", "1", "READY"),
-        ("digits", "1", "READY"),
-    }
-    with pytest.raises(InferenceServerException, match="by its alias in the registry"):
-        triton.load_model("digits")
-
-
-def test_triton_is_answered_in_json_and_bytes(url: str, triton: InferenceServerClient) -> None:
-    images = np.random.default_rng(9).integers(0, 256, (3, 4, 4), dtype=np.uint8)
-    rows = {"rows": [{"image": image.tolist()} for image in images]}
-    predictions = httpx.post(f"{url}/predict/digits", json=rows, trust_env=False).json()
-    expected = [list(row["probabilities"].values()) for row in predictions["predictions"]]
-    for bytes_in in (True, False):
-        for bytes_out in (True, False):
-            found = _triton_infer(triton, images, bytes_in, bytes_out)
-            answer = found.get_response()
-            assert (answer["model_name"], answer["model_version"]) == ("digits", "1")
-            assert answer["id"] == "seven"
-            assert ("data" in answer["outputs"][0]) is not bytes_out
-            probabilities = found.as_numpy("probabilities")
-            assert probabilities is not None
-            assert probabilities.dtype == np.float32
-            assert probabilities == pytest.approx(np.array(expected), abs=1e-6)
-    # Without outputs Triton's client asks for all of them, as bytes.
-    found = triton.infer("digits", [_triton_image(images, True)])
-    assert "data" not in found.get_response()["outputs"][0]
-    assert found.as_numpy("probabilities") == pytest.approx(np.array(expected), abs=1e-6)
-
-
-def test_triton_sends_the_columns_of_a_table(url: str, triton: InferenceServerClient) -> None:
-    answer = httpx.post(f"{url}/predict/customers", json={"rows": [ROW]}, trust_env=False)
-    expected = answer.json()["predictions"][0]["probabilities"]
-    for as_bytes in (True, False):
-        inputs = [_triton_column(spec["name"], spec["type"], as_bytes) for spec in INPUTS]
-        found = triton.infer("customers", inputs).as_numpy("probabilities")
-        assert found is not None
-        assert found[0] == pytest.approx([expected["low"], expected["high"]], abs=1e-6)
-
-
-def test_triton_sees_what_was_wrong(triton: InferenceServerClient) -> None:
-    good, small = np.zeros((1, 4, 4), np.uint8), np.zeros((1, 3, 3), np.uint8)
-    with pytest.raises(InferenceServerException, match=r"the model's is \[-1, 4, 4\]") as refused:
-        triton.infer("digits", [_triton_image(small, True)])
-    assert refused.value.status() == "400"
-    with pytest.raises(InferenceServerException, match="there is no model 'letters'"):
-        triton.infer("letters", [_triton_image(good, True)])
-    with pytest.raises(InferenceServerException, match="version '9' of digits is not loaded"):
-        triton.infer("digits", [_triton_image(good, False)], model_version="9")
-    output = InferRequestedOutput("probabilities", class_count=2)
-    with pytest.raises(InferenceServerException, match="classification"):
-        triton.infer("digits", [_triton_image(good, True)], outputs=[output])
+def test_tritons_own_client_is_answered(url: str) -> None:
+    """In a process of its own: its gevent is not to be loaded beside what the other tests load."""
+    words = [sys.executable, "-m", "tests.integration.triton_calls", url.removeprefix("http://")]
+    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "it learns what is served",
+        "it is answered in JSON and bytes",
+        "it sends the columns of a table",
+        "it sees what was wrong",
+    ]
 
 
 def test_mlflows_own_client_is_answered(tmp_path: Path) -> None:
@@ -180,27 +115,6 @@ def test_mlflows_own_client_is_answered(tmp_path: Path) -> None:
         found = client.invoke(frame).get_predictions()
         assert found["prediction"].tolist() == [TOTAL, TOTAL - 31.5 - 1]
         assert "modelyard" in client.get_version()
-
-
-def _triton_image(images: np.ndarray, as_bytes: bool) -> InferInput:
-    tensor = InferInput("image", list(images.shape), "UINT8")
-    return tensor.set_data_from_numpy(images, binary_data=as_bytes)
-
-
-def _triton_infer(
-    client: InferenceServerClient, images: np.ndarray, bytes_in: bool, bytes_out: bool
-) -> InferResult:
-    output = InferRequestedOutput("probabilities", binary_data=bytes_out)
-    inputs = [_triton_image(images, bytes_in)]
-    return client.infer("digits", inputs, outputs=[output], request_id="seven")
-
-
-def _triton_column(name: str, kind: str, as_bytes: bool) -> InferInput:
-    value = to_tensor(kind, ROW[name])
-    text = isinstance(value, str)
-    tensor = InferInput(name, [1], "BYTES" if text else "FP64")
-    values = np.array([value], dtype=object if text else np.float64)
-    return tensor.set_data_from_numpy(values, binary_data=as_bytes)
 
 
 def _shape(tree: Any) -> Any:

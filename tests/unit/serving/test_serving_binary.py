@@ -1,6 +1,6 @@
 """The Open Inference Protocol's binary tensors: bytes as tritonclient sends them, written by hand.
 
-tritonclient is not installed; what it sends is the header's length, the JSON and the tensors.
+What it sends is the header's length, the JSON and the tensors; itself is in test_serving_clients.
 """
 
 import json
