@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
         monkeypatch.setattr(sys, "argv", ["modelyard", *words])
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.setattr(gc, "freeze", lambda: None)
+        # Dropped at a process's end; another import of it in the same process aborts that.
+        monkeypatch.setattr(import_module("modelyard.cli.app"), "_BINDINGS", ())
         with pytest.raises(SystemExit) as end:
             main()
         return int(end.value.code or 0)
